@@ -1,0 +1,139 @@
+"""How fast are a LightGCN step and the ranking of all users, beside the usual way of doing them?
+
+python benchmarks/speed.py [--quick]     data from MMGRAPH_DATA, default ../shared/data
+
+Both sides run in turn in one process on the same numbers; what counts is the ratio of the medians.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from _rows import append, data_place, provenance
+from torch import Tensor
+
+from mmgraph.data import Given, Split, load
+from mmgraph.eval import evaluate
+from mmgraph.features import Features
+from mmgraph.graph import Graph, train_graph
+from mmgraph.models import DotScorer, Embeddings, LightGCN, Triples
+from mmgraph.nn import bpr_loss, l2_loss
+
+DIM, LAYERS, BATCH, K = 64, 3, 2048, 50
+
+
+def in_turn(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[list[float], list[float]]:
+    """Seconds of each run of the two, alternating, after one warm-up of each."""
+    times: tuple[list[float], list[float]] = [], []
+    for n in range(runs + 1):
+        for seconds, function in zip(times, (ours, theirs), strict=True):
+            start = time.perf_counter()
+            function()
+            if n:
+                seconds.append(time.perf_counter() - start)
+    return times
+
+
+def report(what: str, data: str, ours: list[float], theirs: list[float], bar: float) -> None:
+    """Print and record the medians and their ratio."""
+    a, b = statistics.median(ours), statistics.median(theirs)
+    append("speed", {"what": what, "data": data, "ours_s": a, "theirs_s": b, "ratio": a / b, "bar": bar,
+                     "met": a / b <= bar, "runs": len(ours), **provenance()})
+    print(f"{what} on {data}: {a * 1e3:.0f} ms against {b * 1e3:.0f} ms, ratio {a / b:.3f} (bar {bar})")
+
+
+def coo_step(model: LightGCN, graph: Graph, optimizer: torch.optim.Optimizer) -> Callable[[Triples], None]:
+    """One training step as the common implementations do it: one square COO matrix, autograd through every layer."""
+    a = graph.interactions.symmetric
+    u, i = a.edges
+    n = graph.n_users + graph.n_items
+    at = torch.stack([torch.cat([u, i + graph.n_users]), torch.cat([i + graph.n_users, u])])
+    square = torch.sparse_coo_tensor(at, torch.cat([a.weight, a.weight]), (n, n)).coalesce()
+
+    def step(batch: Triples) -> None:
+        layers = [torch.cat([model.user.weight, model.item.weight])]
+        for _ in range(LAYERS):
+            layers.append(torch.sparse.mm(square, layers[-1]))
+        users, items = torch.stack(layers, dim=1).mean(1).split([graph.n_users, graph.n_items])
+        start = model.user.weight[batch.users], model.item.weight[batch.positives], model.item.weight[batch.negatives]
+        loss = bpr_loss(users[batch.users], items[batch.positives], items[batch.negatives]) + 1e-4 * l2_loss(*start)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def lightgcn_step(runs: int) -> None:
+    """A step on Gowalla: ours against torch COO with autograd; both end with the same gradients."""
+    split = Split.of(load("gowalla", data_place("gowalla")), Given())
+    graph = train_graph(split)
+    features = Features.empty(split.data.items.take(np.arange(split.n_warm_items)))
+    torch.manual_seed(0)
+    model = LightGCN(graph.schema(), dim=DIM, n_layers=LAYERS)
+    graph = model.prepare(graph, features)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(graph.interactions.n_edges, (BATCH,), generator=generator)
+    users, positives = graph.interactions.edges[:, rows]
+    batch = Triples(users, positives, torch.randint(graph.n_items, (BATCH,), generator=generator))
+    theirs = coo_step(model, graph, optimizer)
+
+    def ours() -> None:
+        terms = model.loss(graph, features, batch)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+
+    report(f"LightGCN step, {LAYERS} layers, batch {BATCH}, CSR by hand / COO autograd", "gowalla",
+           *in_turn(ours, lambda: theirs(batch), runs), bar=0.35)
+
+
+def ranking(runs: int) -> None:
+    """Rank and score every Baby user at K = 50: ours against a Python loop over users."""
+    split = Split.of(load("amazon-baby", data_place("amazon-baby")), Given()).unlock_test()
+    seen = train_graph(split).extend(items=len(split.data.items) - split.n_warm_items).interactions
+    generator = torch.Generator().manual_seed(0)
+    scorer = DotScorer(Embeddings(torch.randn(len(split.data.users), DIM, generator=generator),
+                                  torch.randn(len(split.data.items), DIM, generator=generator)))
+    held = split.test.matrix(len(split.data.users), len(split.data.items))
+    users = torch.from_numpy(np.unique(split.test.users))
+    found: dict[str, float] = {}
+
+    def ours() -> None:
+
+
+        result = evaluate(scorer, split, part="test", ks=[K], seen="train", only=("all",))
+        found["ours"] = result["all", f"recall@{K}"]
+
+    def theirs() -> None:
+        recalls, ndcgs = [], []
+        for user in users.tolist():
+            scores = (scorer.embeddings.users[user] @ scorer.embeddings.items.T).numpy().copy()
+            scores[seen.indices[seen.indptr[user]:seen.indptr[user + 1]].numpy()] = -np.inf
+            top = np.argpartition(-scores, K)[:K]
+            top = top[np.argsort(-scores[top])]
+            relevant = set(held.indices[held.indptr[user]:held.indptr[user + 1]].tolist())
+            hits = [item in relevant for item in top.tolist()]
+            recalls.append(sum(hits) / len(relevant))
+            ideal = sum(1 / np.log2(r + 2) for r in range(min(K, len(relevant))))
+            ndcgs.append(sum(h / np.log2(r + 2) for r, h in enumerate(hits)) / ideal)
+        found["theirs"] = float(np.mean(recalls))
+
+    ours_s, theirs_s = in_turn(ours, theirs, runs)
+    if abs(found["ours"] - found["theirs"]) > 1e-9:
+        raise AssertionError(f"the two rankings differ: {found}")
+    report(f"rank and score all users, K = {K}, blocked / Python loop", "amazon-baby", ours_s, theirs_s, bar=0.1)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--quick", action="store_true", help="few runs")
+    arguments.add_argument("--threads", type=int, default=2)
+    chosen = arguments.parse_args()
+    torch.set_num_threads(chosen.threads)
+    lightgcn_step(3 if chosen.quick else 15)
+    ranking(1 if chosen.quick else 5)

@@ -1,0 +1,178 @@
+"""The command line: a thin shell over what Python users call. Options are read from signatures; YAML in and out."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from mmgraph.data import ColdItems, Dataset, Split, load
+from mmgraph.data.split import SplitRule
+from mmgraph.data.world import World, world
+from mmgraph.eval.evaluate import Part
+from mmgraph.eval.evaluate import evaluate as evaluate_on
+from mmgraph.features import content_features
+from mmgraph.models import BPRMF, EASE, FREEDOM, GAT, VBPR, ItemKNN, LightGCN, Model, Popularity, TableScorer
+from mmgraph.serve import Recommender
+from mmgraph.study import Comparison, compare, save, table, write_report
+
+Choice = tuple[type[Model], Mapping[str, Any]]
+BASELINES: dict[str, Choice] = {"Popularity": (Popularity, {}), "ItemKNN": (ItemKNN, {}), "EASE": (EASE, {})}
+CONFIG = "config.yaml"
+
+
+def demo(out: str = "mmgraph-demo", seed: int = 0) -> None:
+    """Generate a small world of pictures, sounds, films and texts; rank its items, old and new, with every model.
+
+    Args:
+        out: folder for the world, the table and the report page.
+        seed: of the world, the split and the training.
+    """
+    made = world(Path(out) / "world", seed=seed)
+    data = Dataset.from_raw(made.raw)
+    split = data.split(ColdItems(), seed=seed)
+    features = content_features(data, fit_items=warm_ids(split))
+    models = {**BASELINES, **{cls.__name__: (cls, {}) for cls in (BPRMF, VBPR, LightGCN, GAT, FREEDOM)}}
+    found = compare(models, split, features, seed=seed, extra={"oracle": oracle(made, split)}, max_epochs=60,
+                    patience=4, every=3, lr=0.005, batch_size=1024)
+    finish(found, data, Path(out), best="FREEDOM")
+
+
+def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = None, image: str | None = None,
+          audio: str | None = None, video: str | None = None, attributes: Sequence[str] = (), seed: int = 0,
+          max_epochs: int = 30, patience: int = 3, every: int = 1, lr: float = 1e-3, batch_size: int = 4096, *,
+          model: Choice = (FREEDOM, {}), rule: SplitRule | None = None) -> None:
+    """Train a model beside three baselines; end with a table, a report page and a bundle that recommends.
+
+    Args:
+        data: name of the data set, e.g. ml-1m; `mmgraph.cards()` lists them.
+        root: folder that holds its files.
+        out: folder for the results; a training that was stopped goes on from there.
+        text: encoder of the texts; if no modality is named, all that the data have are encoded.
+        image: encoder of the pictures.
+        audio: encoder of the sounds.
+        video: encoder of the films.
+        attributes: columns of items or users that become nodes of the graph.
+        seed: of the split and the training.
+        max_epochs: at most this many epochs.
+        patience: stop after this many validations without a better score.
+        every: validate after every so many epochs.
+        lr: learning rate.
+        batch_size: interactions per step.
+        model: class and hyper-parameters.
+        rule: the protocol.
+    """
+    dataset = load(data, root)
+    split = dataset.split(rule or ColdItems(), seed=seed)
+    features = content_features(dataset, fit_items=warm_ids(split), text=text, image=image, audio=audio, video=video)
+    cls, hyper = model
+    models = BASELINES | {cls.__name__: (cls, {**hyper, "checkpoint": Path(out) / "checkpoint"})}
+    found = compare(models, split, features, seed=seed, attributes=attributes, max_epochs=max_epochs,
+                    patience=patience, every=every, lr=lr, batch_size=batch_size)
+    finish(found, dataset, Path(out), best=cls.__name__)
+
+
+def evaluate(run: str, part: Part = "test", ks: Sequence[int] = (10, 20),
+             metrics: Sequence[str] = ("recall", "ndcg", "precision", "hit_rate", "mrr", "map")) -> None:
+    """Measure the bundle that ``mmgraph train`` left.
+
+    Args:
+        run: the folder that was its ``out``.
+        part: the part to read.
+        ks: list lengths.
+        metrics: names of metrics.
+    """
+    config = parser().parse_args(["train", "--config", str(Path(run) / CONFIG)]).train
+    split = load(config.data, config.root).split(rule_of(config), seed=config.seed)
+    fitted = Recommender.load(Path(run) / "bundle").fitted
+    if fitted.items != split.data.items or fitted.users != split.data.users:
+        raise ValueError(f"the bundle in {run} was trained on other data than {config.data} in {config.root}.")
+    print(evaluate_on(fitted, split.unlock_test() if part == "test" else split, part=part, ks=ks, metrics=metrics))
+
+
+def recommend(bundle: str, users: Sequence[str], k: int = 10, new: bool = False) -> None:
+    """Print the best items for some users.
+
+    Args:
+        bundle: the folder ``bundle`` that ``mmgraph train`` left.
+        users: user ids.
+        k: items per user.
+        new: only items that were not there in training.
+    """
+    recommender = Recommender.load(bundle)
+    print(recommender.recommend(users, k, among="new" if new else "all").to_string(index=False))
+
+
+def warm_ids(split: Split) -> Sequence[str]:
+    """Ids of the items that training may see."""
+    return split.data.items.names(split.warm_items.nonzero()[0])
+
+
+def oracle(made: World, split: Split) -> TableScorer:
+    """The scores of one who knows the factors behind a generated world, in the split's numbering."""
+    return TableScorer(torch.from_numpy(made.oracle(split.data.users.ids, split.data.items.ids)).float())
+
+
+def finish(found: Comparison, data: Dataset, out: Path, best: str) -> None:
+    """Write the results, the page and the bundle, and print the table."""
+    save(found, out)
+    write_report(found, out / "report.html")
+    Recommender.of(found.fitted[best], data).save(out / "bundle")
+    Console().print(table(found))
+    print(f"{out / 'report.html'}: the page to look at; {out / 'results.csv'}, {out / 'results.json'}: the table; "
+          f"{out / 'bundle'}: {best}, ready to recommend.")
+
+
+def parser() -> ArgumentParser:
+    """The commands and their options."""
+    top = ArgumentParser(prog="mmgraph", description="Multimodal graph recommendation, cold items included.")
+    commands = top.add_subcommands(title="commands")
+    for function in (demo, train, evaluate, recommend):
+        command = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+        if function is train:
+            command.add_argument("--config", action="config", help="read options from a YAML file")
+            command.add_subclass_arguments(Model, "model", skip={"schema"}, required=False,
+                                           help="the model and its hyper-parameters, e.g. --model FREEDOM --model.k 5")
+            command.add_argument("--split", type=SplitRule, default=ColdItems(), help="the protocol")
+            command.set_defaults(model={"class_path": "mmgraph.models.FREEDOM"})
+        command.add_function_arguments(function, skip={"model", "rule"})
+        commands.add_subcommand(function.__name__, command, help=(function.__doc__ or "").partition("\n")[0])
+    return top
+
+
+def named(path: str) -> Any:
+    """The class of an import path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def rule_of(config: Namespace) -> SplitRule:
+    """The protocol that the options name."""
+    return named(config.split.class_path)(**config.split.init_args.as_dict())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; an error that the user can mend is one line, not a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    options = parser()
+    config = options.parse_args(arguments)
+    chosen = config[config.subcommand].as_dict()
+    try:
+        if config.subcommand == "train":
+            picked = config.train.model
+            hyper = picked.init_args.as_dict() if "init_args" in picked else {}
+            chosen = {k: v for k, v in chosen.items() if k not in ("model", "split", "config")}
+            Path(config.train.out).mkdir(parents=True, exist_ok=True)
+            options.save(config, Path(config.train.out) / CONFIG, overwrite=True)
+            train(**chosen, model=(named(picked.class_path), hyper), rule=rule_of(config.train))
+        else:
+            {"demo": demo, "evaluate": evaluate, "recommend": recommend}[config.subcommand](**chosen)
+    except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"mmgraph: {text}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,97 @@
+"""Folders that are whole or not there: written beside their place and moved into it at the end."""
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def whole_folder(folder: str | os.PathLike[str], kind: str) -> Iterator[Path]:
+    """A new folder to write into; when the block ends it takes the place of ``folder``.
+
+    The block must write ``meta.json`` with ``"format": kind``. A folder of the same kind that is already there is
+    replaced; anything else is left alone. After any exception the old folder, or nothing, is there.
+
+    Raises:
+        FileExistsError: if the place is taken by something that is not of this kind.
+        OSError: if writing fails, e.g. for want of space.
+    """
+    target = Path(folder).expanduser().resolve()
+    if target.exists() and not _replaceable(target, kind):
+        raise FileExistsError(f"{target} exists and is not a folder of {kind}; choose another place or remove it.")
+    new = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        swap(new, target)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO,
+                      f"could not save {kind} to {target}: {error}; nothing was changed there") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def swap(new: Path, target: Path) -> None:
+    """Put the folder ``new`` in the place of ``target``; if that fails, the old one is back."""
+    old = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON to a temporary name and rename it."""
+    new = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
+    try:
+        new.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(new, file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def read_meta(folder: str | os.PathLike[str], kind: str, newest: int) -> dict[str, Any]:
+    """``meta.json`` of a folder, if it is of this kind and of a format version that is known.
+
+    Raises:
+        FileNotFoundError: if the folder has none.
+        ValueError: if it is damaged, of another kind or of a newer version.
+    """
+    file = Path(folder).expanduser() / "meta.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a folder of {kind}.")
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); write the folder again.") from error
+    if not isinstance(meta, dict) or meta.get("format") != kind:
+        raise ValueError(f"{file.parent} is not a folder of {kind}: its meta.json does not say so.")
+    if not isinstance(meta.get("version"), int):
+        raise ValueError(f"{file} is damaged (no format version); write the folder again.")
+    if meta["version"] > newest:
+        raise ValueError(f"{file.parent} has format version {meta['version']}, this mmgraph reads up to {newest}; "
+                         f"update mmgraph.")
+    return meta
+
+
+def _replaceable(target: Path, kind: str) -> bool:
+    """Whether the folder is empty or of the same kind, so that replacing it loses nothing else."""
+    if not target.is_dir():
+        return False
+    if not any(target.iterdir()):
+        return True
+    try:
+        return bool(read_meta(target, kind, 2**31))
+    except (FileNotFoundError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""One reader per publisher; each has read(folder) -> Raw."""

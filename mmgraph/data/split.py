@@ -1,0 +1,166 @@
+"""Train, valid and test as index sets over one data set, and a test part that stays locked until it is asked for."""
+
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from mmgraph.data.dataset import Dataset
+from mmgraph.data.types import Bools, Ints
+
+log = logging.getLogger(__name__)
+
+TRAIN, HISTORY, VALID, TEST, UNUSED = range(5)  # what an interaction is for
+
+
+class Pairs(NamedTuple):
+    """Interactions as two aligned columns of numbers."""
+
+    users: Ints
+    items: Ints
+
+    def matrix(self, n_users: int, n_items: int) -> sp.csr_array:
+        """User × item matrix of ones (float32)."""
+        ones = np.ones(len(self.users), dtype=np.float32)
+        return sp.csr_array((ones, (self.users, self.items)), shape=(n_users, n_items))
+
+
+class SplitRule(ABC):
+    """A protocol: how interactions are assigned to parts. Its dataclass fields are its parameters."""
+
+    @abstractmethod
+    def assign(self, data: Dataset, rng: np.random.Generator) -> Ints:
+        """One of TRAIN, HISTORY, VALID, TEST, UNUSED per interaction."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parts of a data set whose users and items are renumbered so that those with a training interaction come first.
+
+    A user or item is *warm* if it has a training interaction and *cold* otherwise; a model is trained on the first
+    ``n_warm_users`` and ``n_warm_items`` rows and never sees the others.
+
+    Args:
+        data: the data set, warm users and items first, otherwise in its own order.
+        part: one of TRAIN, HISTORY, VALID, TEST, UNUSED per interaction. HISTORY is shown when scoring, but never
+            trained on.
+        name: the protocol, for results.
+        parameters: its parameters, for results.
+        seed: the seed of the draw.
+        unlocked: whether the test part may be read.
+    """
+
+    data: Dataset
+    part: Ints
+    name: str
+    parameters: Mapping[str, Any]
+    seed: int
+    unlocked: bool = False
+
+    @classmethod
+    def of(cls, data: Dataset, rule: SplitRule, seed: int = 0) -> "Split":
+        """Split a data set by a protocol.
+
+        Raises:
+            ValueError: if no training interaction is left.
+        """
+        part = rule.assign(data, np.random.default_rng(seed))
+        train = part == TRAIN
+        if not train.any():
+            raise ValueError(f"{rule} leaves no training interaction of {len(data)}; hold out less.")
+        users = _warm_first(data.user[train], len(data.users))
+        items = _warm_first(data.item[train], len(data.items))
+        parameters = asdict(rule)  # type: ignore[call-overload]
+        return cls(data.renumbered(users, items), part, type(rule).__name__, parameters, seed)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{n} {int((self.part == p).sum()):,}"
+                          for n, p in (("train", TRAIN), ("history", HISTORY), ("valid", VALID), ("test", TEST)))
+        return (f"Split({self.name}, seed {self.seed}: {sizes} interactions; {self.n_warm_users:,} of "
+                f"{len(self.data.users):,} users and {self.n_warm_items:,} of {len(self.data.items):,} items are warm)")
+
+    def _pairs(self, part: int) -> Pairs:
+        rows = self.part == part
+        return Pairs(self.data.user[rows], self.data.item[rows])
+
+    @cached_property
+    def train(self) -> Pairs:
+        """Interactions to learn from."""
+        return self._pairs(TRAIN)
+
+    @cached_property
+    def history(self) -> Pairs:
+        """Interactions of cold users or items that are shown when scoring, but never trained on."""
+        return self._pairs(HISTORY)
+
+    @cached_property
+    def valid(self) -> Pairs:
+        """Interactions for choosing hyper-parameters and epochs."""
+        return self._pairs(VALID)
+
+    @property
+    def test(self) -> Pairs:
+        """Interactions for the final figure.
+
+        Raises:
+            PermissionError: unless the split has been unlocked.
+        """
+        if not self.unlocked:
+            raise PermissionError("the test part is locked, so that nothing can be chosen on it by accident; "
+                                  "when all choices are made, read it once: split.unlock_test().test")
+        return self._pairs(TEST)
+
+    def unlock_test(self) -> "Split":
+        """The same split with a readable test part. Leaves a line in the log."""
+        if not self.unlocked:
+            log.info("test part of split %s unlocked.", self.fingerprint)
+        return replace(self, unlocked=True)
+
+    @cached_property
+    def n_warm_users(self) -> int:
+        """Users with a training interaction; their numbers are smaller than this."""
+        return int(self.train.users.max()) + 1
+
+    @cached_property
+    def n_warm_items(self) -> int:
+        """Items with a training interaction; their numbers are smaller than this."""
+        return int(self.train.items.max()) + 1
+
+    @property
+    def warm_items(self) -> Bools:
+        """Mask of the items that have a training interaction."""
+        return np.arange(len(self.data.items)) < self.n_warm_items
+
+    @property
+    def warm_users(self) -> Bools:
+        """Mask of the users that have a training interaction."""
+        return np.arange(len(self.data.users)) < self.n_warm_users
+
+    @cached_property
+    def held_out_items(self) -> Ints:
+        """Items that occur in validation or test, without saying in which."""
+        return np.unique(self.data.item[(self.part == VALID) | (self.part == TEST)])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the data, the protocol, its parameters, the seed and every assignment; goes into every result."""
+        data = self.data
+        parts = [self.name, repr(sorted(self.parameters.items())), str(self.seed)]
+        ids = (data.users.ids.to_pylist(), data.items.ids.to_pylist())
+        key = data.user * len(data.items) + data.item
+        rows = np.stack([key, self.part])[:, np.argsort(key)]
+        parts += ["\0".join(i) for i in ids]
+        return hashlib.sha256("\1".join(parts).encode() + rows.tobytes()).hexdigest()[:16]
+
+
+def _warm_first(trained: Ints, n: int) -> Ints:
+    """Numbers with a training interaction, then the others, each in ascending order."""
+    warm = np.zeros(n, dtype=bool)
+    warm[trained] = True
+    return np.concatenate([warm.nonzero()[0], (~warm).nonzero()[0]])

@@ -1,0 +1,50 @@
+"""Exact ranking of all items, block by block of users."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from mmgraph.graph.relation import Relation
+from mmgraph.graph.topk import top_k
+from mmgraph.models.base import Scorer
+
+BLOCK = 2**25  # scores held at a time: 128 MB of float32
+
+
+def rank(scorer: Scorer, users: Int[Tensor, " users"], k: int, *, seen: Relation | None = None,
+         candidates: Bool[Tensor, " items"] | None = None) -> Int[Tensor, "users k"]:
+    """The k best items of each user, best first; ties go to the smaller item number.
+
+    Args:
+        scorer: scores of all items.
+        users: user numbers.
+        k: length of the lists, at most the number of items.
+        seen: interactions whose items are left out of their user's list.
+        candidates: the items that may be listed; all by default.
+
+    Returns:
+        Item numbers; −1 where a user has fewer than k candidates.
+    """
+    blocks = rank_blocks(scorer, users, k, {"": candidates}, seen=seen)
+    return torch.cat([users.new_empty(0, k), *(lists[""] for _, lists in blocks)])
+
+
+def rank_blocks(scorer: Scorer, users: Int[Tensor, " users"], k: int, candidates: Mapping[str, Tensor | None], *,
+                seen: Relation | None = None) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """For each block of users their numbers and, per candidate set, their lists as `rank` gives them.
+
+    Raises:
+        ValueError: if k exceeds the catalogue, or a score is NaN.
+    """
+    if not 1 <= k <= scorer.n_items:
+        raise ValueError(f"k must lie in [1, {scorer.n_items}], the size of the catalogue, got {k}.")
+    for block in users.split(max(1, BLOCK // scorer.n_items)):
+        scores = scorer.scores(block)
+        if seen is not None:
+            row, item = seen.rows(block).edges
+            scores[row, item] = -torch.inf
+        masked = {name: scores if among is None else scores.masked_fill(~among.to(scores.device), -torch.inf)
+                  for name, among in candidates.items()}
+        yield block, {name: top_k(of, k)[1].to(block.device) for name, of in masked.items()}

@@ -1,0 +1,202 @@
+"""Features on disk: a folder of safetensors, the ids and a ``meta.json`` that says how each matrix was made."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mmgraph.data.vocabulary import Vocabulary
+from mmgraph.features.features import Features, check_values
+
+FORMAT, VERSION = "mmgraph-features", 1
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+LIBRARIES = ("mmgraph", "torch", "numpy", "safetensors", "scikit-learn", "transformers", "timm", "torchaudio", "av")
+
+
+def save(features: Features, folder: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
+    """Write features to a folder; a store that is already there is replaced once the new one is complete.
+
+    Args:
+        features: what to save.
+        folder: ``<modality>.safetensors`` each, ``ids.json`` and ``meta.json`` go here.
+        dtype: stored as float32 (memory-mapped on load), float16 or bfloat16 (half the disk).
+
+    Raises:
+        FileExistsError: if the folder holds anything but a store.
+        ValueError: if a modality's name cannot be a file name, or a value does not fit the dtype.
+        OSError: if writing fails, e.g. for want of space. After any exception the old store, or nothing, is there.
+    """
+    target = Path(folder).expanduser().resolve()
+    if target.exists() and not _replaceable(target):
+        raise FileExistsError(f"{target} exists and is not a feature store; choose another folder or remove it.")
+    new = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        new.mkdir(parents=True)
+        _write(features, new, dtype)
+        _swap(new, target)
+    except (OSError, SafetensorError) as error:
+        code = getattr(error, "errno", None) or errno.EIO
+        raise OSError(code, f"could not save {features!r} to {target}: {error}; nothing was changed there") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def load(folder: str | os.PathLike[str]) -> Features:
+    """Read a store. Float32 matrices are memory-mapped: no value is read before it is used; others become float32.
+
+    Shapes, ids and format are checked here; for the values see `verify`.
+
+    Raises:
+        FileNotFoundError: if the folder is not a store or lacks a file.
+        ValueError: if a file is damaged, of a newer format, or does not belong to the others.
+    """
+    folder = Path(folder).expanduser()
+    about = _about(folder)
+    ids = _ids(folder, about)
+    matrices = {name: _matrix(folder, name, of) for name, of in about["modalities"].items()}
+    return Features(ids, {m: x for m, (x, _) in matrices.items()}, {m: p for m, (_, p) in matrices.items()},
+                    {m: of["encoder"] for m, of in about["modalities"].items()}, trusted=True)
+
+
+def verify(folder: str | os.PathLike[str]) -> None:
+    """Read every file of a store and compare it with the hash taken when it was written.
+
+    Raises:
+        FileNotFoundError: if the folder is not a store or lacks a file.
+        ValueError: naming the first file that differs.
+    """
+    folder = Path(folder).expanduser()
+    about = _about(folder)
+    _ids(folder, about)
+    for name, of in about["modalities"].items():
+        _expect(folder / f"{name}.safetensors", of["sha256"])
+
+
+def _write(features: Features, folder: Path, dtype: torch.dtype) -> None:
+    ids = json.dumps(features.ids.ids.to_pylist(), ensure_ascii=False)
+    (folder / "ids.json").write_text(ids, encoding="utf-8")
+    modalities = {name: _write_matrix(features, name, folder / f"{name}.safetensors", dtype) for name in features.x}
+    about = {"format": FORMAT, "version": VERSION, "node_type": features.ids.what, "rows": len(features),
+             "ids_sha256": sha256(folder / "ids.json"), "modalities": modalities, "libraries": libraries()}
+    (folder / "meta.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_matrix(features: Features, name: str, file: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """Write one modality; returns what ``meta.json`` says about it."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError(f"the modality {name!r} cannot be a file name; use letters, digits, '_', '-', '+' and '.'.")
+    if dtype not in DTYPES.values():
+        raise ValueError(f"features are stored as one of {sorted(DTYPES)}, got {dtype}.")
+    x, present = features.x[name].detach().cpu(), features.present[name].cpu().contiguous()
+    stored = x.to(dtype).contiguous()
+    if dtype != x.dtype:
+        check_values(f"{name} (as {dtype})", stored, present, features.ids)
+    save_file({"x": stored, "present": present}, file)
+    return {"encoder": dict(features.meta.get(name, {})), "dim": x.shape[1], "rows": len(x),
+            "dtype": str(dtype).removeprefix("torch."), "sha256": sha256(file)}
+
+
+def _replaceable(target: Path) -> bool:
+    """Whether the folder is empty or a store of ours, so that replacing it loses nothing else."""
+    if not target.is_dir():
+        return False
+    try:
+        return not any(target.iterdir()) or _json(target / "meta.json").get("format") == FORMAT
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put the folder ``new`` in the place of ``target``; if that fails, the old one is back."""
+    old = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _json(file: Path) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a feature store; write one with save().")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); write the store again.") from error
+
+
+def _about(folder: Path) -> Mapping[str, Any]:
+    """``meta.json``, of a format that we read."""
+    about = _json(folder / "meta.json")
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ValueError(f"{folder} is not a feature store: its meta.json does not say {FORMAT!r}.")
+    if about["version"] > VERSION:
+        raise ValueError(f"{folder} has format version {about['version']}, this mmgraph reads up to {VERSION}; "
+                         f"update mmgraph.")
+    return about
+
+
+def _ids(folder: Path, about: Mapping[str, Any]) -> Vocabulary:
+    ids = _json(folder / "ids.json")
+    if len(ids) != about["rows"]:
+        raise ValueError(f"{folder / 'ids.json'} has {len(ids)} ids, but the matrices have {about['rows']} rows; "
+                         f"the files do not belong together.")
+    _expect(folder / "ids.json", about["ids_sha256"])  # the same ids in another order would misalign every row
+    return Vocabulary(ids, what=about["node_type"])
+
+
+def _matrix(folder: Path, name: str, of: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Matrix and mask of one modality."""
+    file = folder / f"{name}.safetensors"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing, but meta.json lists {name!r}; restore the file or save again.")
+    try:
+        with safe_open(file, framework="pt", device="cpu") as tensors:
+            x, present = tensors.get_tensor("x"), tensors.get_tensor("present")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}); restore the file or save again.") from error
+    if x.shape != (of["rows"], of["dim"]) or x.dtype != DTYPES[of["dtype"]]:
+        raise ValueError(f"{file} holds {tuple(x.shape)} of {x.dtype}, but meta.json says ({of['rows']}, {of['dim']}) "
+                         f"of {of['dtype']}; the files do not belong together.")
+    return x.to(torch.float32), present
+
+
+def _expect(file: Path, digest: str) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; restore it or save the store again.")
+    if (found := sha256(file)) != digest:
+        raise ValueError(f"{file} has changed since it was written: sha256 {found[:12]}…, meta.json says "
+                         f"{digest[:12]}…; restore it or save the store again.")
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the installed libraries that features may depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,12 @@
+"""The heterogeneous graph, its builders, and its round trips to other libraries."""
+
+from mmgraph.graph.attributes import with_attributes
+from mmgraph.graph.cooccurrence import cooccurrence
+from mmgraph.graph.graph import Graph, Schema, full_graph, train_graph
+from mmgraph.graph.knn import knn_graph
+from mmgraph.graph.relation import Relation
+from mmgraph.graph.sample import prune_by_degree, sample_neighbours
+from mmgraph.graph.topk import top_k
+
+__all__ = ["Graph", "Relation", "Schema", "cooccurrence", "full_graph", "knn_graph", "prune_by_degree",
+           "sample_neighbours", "top_k", "train_graph", "with_attributes"]

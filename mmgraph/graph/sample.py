@@ -1,0 +1,45 @@
+"""Transforms that thin a graph for one epoch. Graph in, graph out; all randomness comes from the generator."""
+
+import torch
+from torch import Generator, Tensor
+
+from mmgraph.graph.graph import Graph
+from mmgraph.graph.relation import Relation
+
+
+def prune_by_degree(graph: Graph, fraction: float, generator: Generator) -> Graph:
+    r"""Drop a fraction of the interactions; those between popular nodes go first.
+
+    An edge is kept with probability proportional to :math:`1 / \sqrt{d_u d_i}`, without replacement.
+
+    Source: Zhou & Shen, arXiv:2211.06924, equation 7.
+    """
+    relation = graph.interactions
+    u, i = relation.edges
+    weight = relation.out_degree[u].rsqrt() * relation.in_degree[i].rsqrt()
+    n_kept = relation.n_edges - int(fraction * relation.n_edges)
+    keep = torch.zeros(relation.n_edges, dtype=torch.bool, device=weight.device)
+    keep[(_exponential(weight, generator) / weight).topk(n_kept, largest=False).indices] = True
+    return graph.with_relation(relation.name, relation.kept(keep))
+
+
+def sample_neighbours(graph: Graph, n: int, generator: Generator) -> Graph:
+    """Let every target hear at most ``n`` of its sources, drawn at random, in every relation."""
+    relations = {key: sample_sources(r, n, generator) for key, r in graph.relations.items()}
+    return Graph(graph.n_nodes, relations)
+
+
+def sample_sources(relation: Relation, n: int, generator: Generator) -> Relation:
+    """At most ``n`` random edges into each target, all with their weights."""
+    target = relation.edges[1]
+    order = _exponential(relation.weight, generator).argsort()
+    order = order[target[order].argsort(stable=True)]
+    in_order = target[order]
+    start = torch.searchsorted(in_order, torch.arange(relation.n_target, device=target.device))
+    keep = torch.zeros(relation.n_edges, dtype=torch.bool, device=target.device)
+    keep[order[torch.arange(len(order), device=target.device) - start[in_order] < n]] = True
+    return relation.kept(keep)
+
+
+def _exponential(like: Tensor, generator: Generator) -> Tensor:
+    return torch.empty_like(like, device=generator.device).exponential_(generator=generator).to(like.device)

@@ -1,0 +1,235 @@
+"""The contract: a model is a function from (graph, features) to a scorer."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from mmgraph.features.features import Features
+from mmgraph.graph.graph import Graph, Schema
+from mmgraph.graph.relation import Relation, csr_tensor
+from mmgraph.nn.ids import fill_unconnected
+
+
+class Triples(NamedTuple):
+    """A training batch: users, an item each has taken, an item each has not."""
+
+    users: Int[Tensor, " batch"]
+    positives: Int[Tensor, " batch"]
+    negatives: Int[Tensor, " batch"]
+
+
+class Embeddings(NamedTuple):
+    """One vector per user and per item; the score of a pair is their dot product."""
+
+    users: Float[Tensor, "users dim"]
+    items: Float[Tensor, "items dim"]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """All that evaluation, studies and serving read of a model."""
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        ...
+
+    def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
+        """One score per item for each of these users, higher is better; a new tensor, which the caller may change."""
+        ...
+
+
+@dataclass(frozen=True)
+class DotScorer:
+    """Scores that are dot products; the vectors can be exported to a vector index."""
+
+    embeddings: Embeddings
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.embeddings.items)
+
+    def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
+        """See `Scorer`.
+
+        Summed in float64: in float32 the last bit depends on the size of the batch, and with it which of two equal
+        items wins.
+        """
+        u, i = self.embeddings.users[users], self.embeddings.items
+        return (u.double() @ i.double().T).to(u.dtype)
+
+
+@dataclass(frozen=True)
+class TableScorer:
+    """Scores that are known beforehand, such as an oracle's.
+
+    Args:
+        table: one row per user.
+    """
+
+    table: Float[Tensor, "users items"]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return self.table.shape[1]
+
+    def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
+        """See `Scorer`."""
+        return self.table[users]
+
+
+@dataclass(frozen=True)
+class HistoryScorer:
+    """Scores that add up what each item of a user's history says for the others.
+
+    Args:
+        interactions: (user, interacts, item), with the histories of new users.
+        weights: row i: what having taken item i says for every item; dense or CSR.
+        n_known: items in training; later items in a history say nothing.
+    """
+
+    interactions: Relation
+    weights: Float[Tensor, "known items"]
+    n_known: int
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return self.weights.shape[1]
+
+    def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
+        """See `Scorer`; a user without history gets the average user's scores."""
+        mine = self.interactions.rows(users)
+        mine = replace(mine.kept(mine.indices < self.n_known), n_target=self.n_known)
+        return torch.where((mine.out_degree == 0)[:, None], self._average, self._summed(mine.matrix))
+
+    @cached_property
+    def _average(self) -> Float[Tensor, "1 items"]:
+        share = self.interactions.in_degree[:self.n_known] / self.interactions.n_source
+        known = torch.arange(self.n_known, device=share.device)
+        return self._summed(csr_tensor(known.new_tensor([0, self.n_known]), known, share, (1, self.n_known)))
+
+    def _summed(self, histories: Float[Tensor, "batch known"]) -> Float[Tensor, "batch items"]:
+        scores = histories @ self.weights
+        return scores.to_dense() if scores.layout == torch.sparse_csr else scores
+
+
+class Model(nn.Module, ABC):
+    """What every model is; write a subclass of `Trained` or of `ClosedForm`.
+
+    The constructor takes a `Schema`, then keyword-only, typed, defaulted hyper-parameters, each stored under its own
+    name: the signature is the configuration.
+    """
+
+    def __init__(self, schema: Schema):
+        super().__init__()
+        self.schema = schema
+
+    def prepare(self, graph: Graph, features: Features) -> Graph:
+        """The graph with the relations that the model reads; called once per graph, depends on no parameter."""
+        return graph
+
+    @abstractmethod
+    def scorer(self, graph: Graph, features: Features) -> Scorer:
+        """Scores for all users and items of a prepared graph, new ones included."""
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """All keyword arguments of the constructor with their present values."""
+        return {name: getattr(self, name) for name in defaults(type(self))}
+
+    @classmethod
+    def rebuilt(cls, schema: Schema, hyperparameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> "Model":
+        """A model from what was saved of it.
+
+        Raises:
+            ValueError: if the state does not fit the schema and the hyper-parameters.
+        """
+        check_hyperparameters(cls, hyperparameters)
+        model = cls(schema, **hyperparameters)
+        try:
+            model.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise ValueError(f"this state does not fit {cls.__name__} with {schema}: {error}; "
+                             f"it was saved for another schema or other hyper-parameters.") from error
+        return model
+
+
+class Trained(Model):
+    """A model that is trained by gradient descent."""
+
+    def epoch_graph(self, graph: Graph, generator: Generator) -> Graph:
+        """The graph that one epoch trains on; drawn anew for each."""
+        return graph
+
+    @abstractmethod
+    def forward(self, graph: Graph, features: Features) -> Embeddings:
+        """Vectors of all users and items of a prepared graph."""
+
+    @abstractmethod
+    def loss(self, graph: Graph, features: Features, batch: Triples) -> dict[str, Tensor]:
+        """Named scalar terms, weighted; training minimises their sum."""
+
+    @torch.no_grad()
+    def embed(self, graph: Graph, features: Features) -> Embeddings:
+        """Vectors for scoring; a new user without interactions gets the mean of the trained users' vectors."""
+        training = self.training
+        users, items = self.eval()(graph, features)
+        self.train(training)
+        connected = graph.interactions.out_degree > 0
+        return Embeddings(fill_unconnected(users, self.schema.n_users, connected), items.detach())
+
+    def scorer(self, graph: Graph, features: Features) -> DotScorer:
+        """See `Model`."""
+        return DotScorer(self.embed(graph, features))
+
+
+class ClosedForm(Model):
+    """A model whose parameters are computed, not trained; they are kept as buffers."""
+
+    @abstractmethod
+    def solve(self, graph: Graph, features: Features) -> dict[str, Tensor]:
+        """The named tensors that scoring reads, computed from the prepared training graph."""
+
+    def adopt(self, solution: Mapping[str, Tensor]) -> "ClosedForm":
+        """Keep a solution; it becomes part of the state."""
+        for name, tensor in solution.items():
+            self.register_buffer(name, tensor)
+        return self
+
+    @classmethod
+    def rebuilt(cls, schema: Schema, hyperparameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> "ClosedForm":
+        """See `Model`."""
+        check_hyperparameters(cls, hyperparameters)
+        return cls(schema, **hyperparameters).adopt(state)
+
+
+def defaults(cls: type[Model]) -> dict[str, Any]:
+    """Hyper-parameters of a model class and their default values."""
+    parameters = list(inspect.signature(cls).parameters.values())[1:]
+    return {p.name: p.default for p in parameters}
+
+
+def check_hyperparameters(cls: type[Model], given: Mapping[str, Any]) -> None:
+    """Refuse a name that the model does not have.
+
+    Raises:
+        TypeError: naming the hyper-parameters that it does have.
+    """
+    unknown = sorted(set(given) - set(defaults(cls)))
+    if unknown:
+        raise TypeError(f"{cls.__name__} has no hyper-parameter {', '.join(map(repr, unknown))}; "
+                        f"it has {', '.join(sorted(defaults(cls)))}.")
+
+
+def all_models() -> tuple[type[Model], ...]:
+    """Every model class that has been imported, closed forms first."""
+    return (*ClosedForm.__subclasses__(), *Trained.__subclasses__())

@@ -1,0 +1,51 @@
+"""LightGCN: nothing but neighbourhood averaging over the interactions."""
+
+from torch import Tensor
+
+from mmgraph.features.features import Features
+from mmgraph.graph.graph import Graph, Schema
+from mmgraph.graph.knn import with_neighbours_of_new
+from mmgraph.models.base import Embeddings, Trained, Triples
+from mmgraph.nn.ids import IdTable, Unseen, fill_unseen
+from mmgraph.nn.loss import bpr_loss, l2_loss
+from mmgraph.nn.propagate import light_propagate
+
+
+class LightGCN(Trained):
+    r"""He et al., "LightGCN", SIGIR 2020, arXiv:2002.02126.
+
+    .. math:: E = \frac{1}{L+1} \sum_{k=0}^{L} \hat A^k E^{(0)}, \qquad s_{ui} = e_u^\top e_i
+
+    :math:`\hat A`: symmetrically normalised adjacency of the interactions.
+
+    A new item's propagated vector is the mean of its nearest trained items by content (``unseen="neighbours"``), zero,
+    or generated from its content. A new user starts at zero and receives what the items they took send; without any,
+    the average trained user's vector.
+
+    Args:
+        dim: width of the vectors.
+        n_layers: :math:`L`.
+        l2: weight of the squared length of the layer-0 vectors in a batch.
+        unseen: what a new item gets, see `mmgraph.nn.ids.fill_unseen`.
+        k: neighbours of a new item.
+    """
+
+    def __init__(self, schema: Schema, *, dim: int = 64, n_layers: int = 3, l2: float = 1e-4,
+                 unseen: Unseen = "neighbours", k: int = 10):
+        super().__init__(schema)
+        self.dim, self.n_layers, self.l2, self.unseen, self.k = dim, n_layers, l2, unseen, k
+        self.user = IdTable(schema.n_users, dim)
+        self.item = IdTable(schema.n_items, dim)
+
+    def prepare(self, graph: Graph, features: Features) -> Graph:
+        return with_neighbours_of_new(graph, features, self.k, n_known=self.schema.n_items)
+
+    def forward(self, graph: Graph, features: Features) -> Embeddings:
+        users, items = light_propagate(self.user(graph.n_users), self.item(graph.n_items), graph, self.n_layers)
+        return Embeddings(users, fill_unseen(items[:self.schema.n_items], graph.n_items, self.unseen,
+                                             neighbours=graph["similar"], features=features))
+
+    def loss(self, graph: Graph, features: Features, batch: Triples) -> dict[str, Tensor]:
+        (users, items), (u, i, j) = self(graph, features), batch
+        start = self.user.weight[u], self.item.weight[i], self.item.weight[j]
+        return {"bpr": bpr_loss(users[u], items[i], items[j]), "l2": self.l2 * l2_loss(*start)}

@@ -1,0 +1,181 @@
+"""A fitted model with its catalogue: ids in, ids and scores out; on disk a folder of safetensors, Parquet and JSON."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from mmgraph.data.dataset import Dataset
+from mmgraph.data.folder import read_meta, whole_folder, write_json
+from mmgraph.data.split import Pairs
+from mmgraph.data.vocabulary import Vocabulary
+from mmgraph.eval.rank import rank
+from mmgraph.features import store
+from mmgraph.features.features import Features
+from mmgraph.graph.graph import Graph
+from mmgraph.graph.relation import Relation
+from mmgraph.models.fitted import Fitted
+from mmgraph.models.saved import load_model, load_tensors, save_model, save_tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KIND, VERSION = "mmgraph-bundle", 1
+ARRAYS = ("indptr", "indices", "weight")  # of a relation
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """Recommends items to users by id. Immutable: what adds users or items returns a new one.
+
+    Args:
+        fitted: the model with its users, items, graph and features.
+        content: row i = content of item number i, for those who show the items.
+    """
+
+    fitted: Fitted
+    content: pa.Table
+
+    @classmethod
+    def of(cls, fitted: Fitted, data: Dataset) -> "Recommender":
+        """A recommender over the users and items of a fitted model, with the item content of a data set."""
+        return cls(fitted, data.content_of(fitted.items))
+
+    @property
+    def trained_items(self) -> int:
+        """Number of items that the model was trained on; the others are new."""
+        return self.fitted.model.schema.n_items
+
+    def recommend(self, users: Iterable[object], k: int = 10, *, seen: bool = False,
+                  among: Literal["all", "new"] = "all") -> "pd.DataFrame":
+        """The k best items for each user.
+
+        Args:
+            users: user ids.
+            k: items per user, at most the size of the catalogue.
+            seen: whether items that the user has taken may come again.
+            among: all items, or only those that were not there in training.
+
+        Returns:
+            Columns ``user``, ``rank`` (1 = best), ``item``, ``score``; fewer than k rows for a user who has fewer
+            candidates.
+
+        Raises:
+            KeyError: for an unknown user id.
+            ValueError: if k exceeds the catalogue.
+        """
+        import pandas as pd  # half a second that only this table needs
+
+        fitted = self.fitted
+        numbers = torch.from_numpy(fitted.users.numbers(users))
+        candidates = torch.arange(fitted.n_items) >= self.trained_items if among == "new" else None
+        lists = rank(fitted, numbers, k, seen=None if seen else fitted.graph.interactions, candidates=candidates)
+        row, place = (lists >= 0).nonzero(as_tuple=True)
+        scores = torch.cat([fitted.scores(n).cpu().gather(1, items.clamp(min=0)) for n, items
+                            in zip(numbers.split(256), lists.split(256), strict=True)])
+        return pd.DataFrame({"user": fitted.users.names(numbers[row]), "rank": place.numpy() + 1,
+                             "item": fitted.items.names(lists[row, place]), "score": scores[row, place].numpy()})
+
+    def history(self, user: object) -> list[str]:
+        """The items that a user has taken."""
+        number = torch.from_numpy(self.fitted.users.numbers([user]))
+        return self.fitted.items.names(self.fitted.graph.interactions.rows(number).indices.cpu())
+
+    def add_items(self, features: Features, content: pa.Table | None = None) -> "Recommender":
+        """The recommender with more items, which are recommended at once: nothing is trained, no known score moves.
+
+        Args:
+            features: content of the new items, with their ids; made by the encoders that the model was trained with.
+            content: their rows for `content`; columns that are missing become null.
+
+        Raises:
+            ValueError: if an id is there already, or a modality has another width.
+        """
+        old, features = self.fitted, features.to(self.fitted.graph.device)
+        known = [id_ for id_ in features.ids.ids.to_pylist() if id_ in old.items]
+        if known:
+            raise ValueError(f"{len(known)} of the new items are in the catalogue already, e.g. {known[:3]}.")
+        if features.dims != old.features.dims:
+            raise ValueError(f"the model reads features of widths {old.features.dims}, got {features.dims}; "
+                             f"encode the new items with the encoders of the training.")
+        items = Vocabulary([*old.items.ids.to_pylist(), *features.ids.ids.to_pylist()])
+        both = Features(items, {m: torch.cat([x, features.x[m]]) for m, x in old.features.x.items()},
+                        {m: torch.cat([p, features.present[m]]) for m, p in old.features.present.items()},
+                        old.features.meta)
+        graph = old.model.prepare(old.graph.extend(items=len(features)), both)
+        rows = pa.table({name: pa.nulls(len(features), kind) if content is None or name not in content.column_names
+                         else content[name].cast(kind) for name, kind in
+                         zip(self.content.column_names, self.content.schema.types, strict=True)})
+        return replace(self, fitted=replace(old, items=items, graph=graph, features=both),
+                       content=pa.concat_tables([self.content, rows]) if rows.num_columns else self.content)
+
+    def add_users(self, histories: Mapping[str, Sequence[object]]) -> "Recommender":
+        """The recommender with more users, given what they took; nothing is trained.
+
+        Raises:
+            KeyError: if a history names an unknown item.
+            ValueError: if a user is there already.
+        """
+        old, new = self.fitted, list(histories)
+        if known := [id_ for id_ in new if id_ in old.users]:
+            raise ValueError(f"{len(known)} of the new users are there already, e.g. {known[:3]}.")
+        users = np.repeat(np.arange(len(new)) + len(old.users), [len(h) for h in histories.values()])
+        items = old.items.numbers([item for h in histories.values() for item in h])
+        graph = old.graph.extend(users=len(new), interactions=Pairs(users, items))
+        return replace(self, fitted=replace(
+            old, users=Vocabulary([*old.users.ids.to_pylist(), *new], what="user"),
+            graph=old.model.prepare(graph, old.features)))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a bundle, whole or not at all; for errors see `mmgraph.data.folder.whole_folder`."""
+        with whole_folder(folder, KIND) as new:
+            save_model(self.fitted.model, new / "model")
+            store.save(self.fitted.features, new / "features")
+            save_tensors(_arrays(self.fitted.graph), new / "graph.safetensors")
+            pq.write_table(pa.table({"user": self.fitted.users.ids}), new / "users.parquet")
+            pq.write_table(self.content.add_column(0, "item", self.fitted.items.ids) if self.content.num_columns
+                           else pa.table({"item": self.fitted.items.ids}), new / "items.parquet")
+            graph = self.fitted.graph
+            write_json(new / "meta.json", {"format": KIND, "version": VERSION, "n_nodes": dict(graph.n_nodes),
+                                           "relations": [list(key) for key in graph.relations]})
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Recommender":
+        """Read a bundle.
+
+        Raises:
+            FileNotFoundError: if the folder holds none.
+            ValueError: if it is damaged.
+        """
+        meta, folder = read_meta(folder, KIND, VERSION), Path(folder).expanduser()
+        try:
+            graph = _graph(meta, load_tensors(folder / "graph.safetensors"))
+        except KeyError as error:
+            raise ValueError(f"{folder} is damaged: its graph lacks {error}; save the bundle again.") from error
+        users, items = (pq.read_table(folder / f"{kind}.parquet") for kind in ("users", "items"))
+        mapped = store.load(folder / "features")  # not aligned in memory, which can change the last bit of a product
+        features = replace(mapped, x={m: x.clone() for m, x in mapped.x.items()}, trusted=True)
+        fitted = Fitted(load_model(folder / "model"), Vocabulary(users["user"], what="user"),
+                        Vocabulary(items["item"]), graph, features)
+        if (len(users), len(items)) != (graph.n_users, graph.n_items) or fitted.features.ids != fitted.items:
+            raise ValueError(f"{folder} is damaged: its users, items, features and graph do not belong together; "
+                             f"save the bundle again.")
+        return cls(fitted, items.drop_columns(["item"]))
+
+
+def _graph(meta: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Graph:
+    n = meta["n_nodes"]
+    return Graph(n, {(s, name, t): Relation(s, name, t, n[s], n[t], *(arrays[f"{s}|{name}|{t}|{a}"] for a in ARRAYS))
+                     for s, name, t in meta["relations"]})
+
+
+def _arrays(graph: Graph) -> dict[str, Tensor]:
+    return {f"{s}|{name}|{t}|{a}": getattr(relation, a) for (s, name, t), relation in graph.relations.items()
+            for a in ARRAYS}

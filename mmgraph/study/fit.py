@@ -1,0 +1,127 @@
+"""From a split and features to a model that has been selected on validation."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmgraph.data.split import Split
+from mmgraph.eval.evaluate import Candidates, evaluate
+from mmgraph.features.features import Features
+from mmgraph.graph.attributes import with_attributes
+from mmgraph.graph.graph import Graph, full_graph, train_graph
+from mmgraph.models.base import ClosedForm, Model, Trained, check_hyperparameters
+from mmgraph.models.fitted import Fitted
+from mmgraph.train.train import train
+
+
+def fit(cls: type[Model], split: Split, features: Features | None = None, *, seed: int = 0,
+        attributes: Sequence[str] = (), monitor: str = "recall@20", monitor_on: Sequence[Candidates] | None = None,
+        max_epochs: int = 100, patience: int = 5, every: int = 1, lr: float = 1e-3, batch_size: int = 2048,
+        checkpoint: str | os.PathLike[str] | None = None, progress_bar: bool = True, device: str = "cpu",
+        **hyperparameters: Any) -> Fitted:
+    """Fit a model on the warm users and items of a split and choose its epoch on validation.
+
+    Training sees the training interactions, and the features of the warm items alone; cold items join for scoring.
+
+    Args:
+        cls: the model class.
+        split: what to train and validate on; the test part is not touched.
+        features: content of the items, joined by id; none for models that need only ids.
+        seed: of parameters and training.
+        attributes: columns of item or user attributes that become nodes of the graph.
+        monitor: metric@k that selects the epoch.
+        monitor_on: candidate sets over which it is averaged, see `default_monitor`.
+        max_epochs: at most this many epochs; patience, every, lr, batch_size, checkpoint: see `train`.
+        patience: see `train`.
+        every: see `train`.
+        lr: see `train`.
+        batch_size: see `train`.
+        checkpoint: see `train`.
+        progress_bar: show one.
+        device: where to train and score.
+        hyperparameters: of the model, by name.
+
+    Raises:
+        TypeError: for a hyper-parameter that the model does not have.
+        ValueError: if validation is empty, or an argument is out of range.
+    """
+    start = time.perf_counter()
+    check_hyperparameters(cls, hyperparameters)
+    everything = (features or Features.empty(split.data.items)).aligned(split.data.items).to(device)
+    trained_on = everything.rows(slice(0, split.n_warm_items))
+    graph = _with_attributes(train_graph(split), split, attributes).to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = cls(graph.schema(trained_on), **hyperparameters).to(device)
+    prepared = model.prepare(graph, trained_on)
+    full = model.prepare(_with_attributes(full_graph(split), split, attributes).to(device), everything)
+    history: Sequence[dict[str, Any]] = []
+    if isinstance(model, ClosedForm):
+        model.adopt(model.solve(prepared, trained_on))
+    elif isinstance(model, Trained):
+        validate = Validation(split, full, everything, monitor, tuple(monitor_on or default_monitor(split)))
+        about = {"split": split.fingerprint, "monitor": monitor, "monitor_on": list(validate.monitor_on)}
+        run = train(model, prepared, trained_on, validate=validate, max_epochs=max_epochs, patience=patience,
+                    every=every, lr=lr, batch_size=batch_size, seed=seed, checkpoint=checkpoint, about=about,
+                    progress_bar=progress_bar)
+        history = run.history
+    return Fitted(model, split.data.users, split.data.items, full, everything, history, time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The score by which an epoch is selected.
+
+    Args:
+        split: holds the validation part.
+        graph: prepared graph of all users and items.
+        features: content of all items.
+        monitor: metric@k.
+        monitor_on: candidate sets over which it is averaged.
+    """
+
+    split: Split
+    graph: Graph
+    features: Features
+    monitor: str
+    monitor_on: tuple[Candidates, ...]
+
+    def __call__(self, model: Trained) -> float:
+        """The metric of a model on validation."""
+        metric, _, k = self.monitor.partition("@")
+        if not k.isdigit():
+            raise ValueError(f"monitor must be a metric and a length such as 'recall@20', got {self.monitor!r}.")
+        found = evaluate(model.scorer(self.graph, self.features), self.split, ks=[int(k)], metrics=[metric],
+                         only=self.monitor_on)
+        score = float(np.mean([found[on, self.monitor] if on in found.n_candidates else np.nan
+                               for on in self.monitor_on]))
+        if np.isnan(score):
+            raise ValueError(f"no user has a validation interaction with {' and '.join(self.monitor_on)} items, so no "
+                             f"epoch can be selected; hold out more, or choose other sets in monitor_on.")
+        return score
+
+
+def default_monitor(split: Split) -> tuple[Candidates, ...]:
+    """Warm and cold if at least 5 % of the validation interactions are with cold items, else all; cold if all are."""
+    cold = ~split.warm_items[split.valid.items]
+    if len(cold) == 0 or cold.mean() < 0.05:
+        return ("all",)
+    return ("cold",) if cold.all() else ("warm", "cold")
+
+
+def _with_attributes(graph: Graph, split: Split, attributes: Sequence[str]) -> Graph:
+    """Attribute nodes for the items and users of a graph; only the warm ones decide which values exist."""
+    for of, content, n_known in (("item", split.data.item_content, split.n_warm_items),
+                                 ("user", split.data.user_content, split.n_warm_users)):
+        columns = [name for name in attributes if name in content.column_names]
+        graph = with_attributes(graph, content.slice(0, graph.n_nodes[of]), columns, of=of, n_known=n_known)
+    missing = [name for name in attributes if name not in graph.n_nodes]
+    if missing:
+        raise KeyError(f"no attribute {missing}; items have {split.data.item_content.column_names}, "
+                       f"users {split.data.user_content.column_names}.")
+    return graph

@@ -1,0 +1,126 @@
+"""The training loop as a generator: one epoch at a time, resumable bit for bit."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from mmgraph.features.features import Features
+from mmgraph.graph.graph import Graph
+from mmgraph.models.base import Trained, Triples
+from mmgraph.train.negatives import NegativeSampler
+
+
+@dataclass
+class Progress:
+    """Everything besides the model that the next epoch depends on.
+
+    Args:
+        epoch: epochs done.
+        generator: state of the random generator, uint8.
+        optimizer: name of a parameter + "." + name of its Adam statistic → tensor.
+    """
+
+    epoch: int = 0
+    generator: Tensor | None = None
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did.
+
+    Args:
+        number: 1 for the first.
+        losses: mean of each term over the batches.
+        seconds: wall time.
+        progress: what a resumed run needs.
+    """
+
+    number: int
+    losses: dict[str, float]
+    seconds: float
+    progress: Progress
+
+
+def epochs(model: Trained, graph: Graph, features: Features, *, lr: float = 1e-3, batch_size: int = 2048,
+           seed: int = 0, progress: Progress | None = None) -> Iterator[Epoch]:
+    """Train a model, one epoch per step of the iterator, without end.
+
+    Every interaction is a positive once per epoch, in random order, with one negative drawn uniformly from the items
+    that its user has not taken. Adam.
+
+    Args:
+        model: trained in place, on the device it is on.
+        graph: the prepared training graph.
+        features: content of the training items.
+        lr: learning rate.
+        batch_size: interactions per step.
+        seed: of everything random in training.
+        progress: where an earlier run stopped; the model must hold its parameters.
+
+    Raises:
+        FloatingPointError: if a loss term is NaN or infinite, naming it.
+        ValueError: if a user has taken every item, or the arguments are out of range.
+    """
+    if batch_size < 1 or lr <= 0:
+        raise ValueError(f"batch_size must be at least 1 and lr positive, got {batch_size} and {lr}.")
+    sampler = NegativeSampler(graph.interactions)
+    generator = Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    done = progress or Progress()
+    if done.generator is not None:
+        generator.set_state(done.generator)
+        _load_optimizer(optimizer, model, done.optimizer)
+    for number in range(done.epoch + 1, 2**31):
+        start = time.perf_counter()
+        losses = _one_epoch(model, model.epoch_graph(graph, generator), features, sampler, optimizer, generator,
+                            graph.interactions.edges, batch_size, number)
+        yield Epoch(number, losses, time.perf_counter() - start,
+                    Progress(number, generator.get_state(), _optimizer_state(optimizer, model)))
+
+
+def _one_epoch(model: Trained, graph: Graph, features: Features, sampler: NegativeSampler,
+               optimizer: torch.optim.Optimizer, generator: Generator, edges: Tensor, batch_size: int,
+               number: int) -> dict[str, float]:
+    model.train()
+    rows: list[Tensor] = []
+    order = torch.randperm(edges.shape[1], generator=generator).to(edges.device)
+    for batch in order.split(batch_size):
+        users, positives = edges[:, batch]
+        terms = model.loss(graph, features, Triples(users, positives, sampler.sample(users, generator)))
+        each = torch.stack(list(terms.values()))
+        optimizer.zero_grad()
+        each.sum().backward()
+        optimizer.step()
+        rows.append(each.detach())
+    losses = torch.stack(rows)
+    _check_finite(losses, list(terms), model, number)
+    return dict(zip(terms, losses.mean(0).tolist(), strict=True))
+
+
+def _check_finite(losses: Float[Tensor, "batches terms"], names: list[str], model: Trained, number: int) -> None:
+    """Refuse losses that are NaN or infinite, naming the terms that were so first."""
+    broken = ~losses.isfinite()
+    if broken.any():
+        first = int(broken.any(1).nonzero()[0, 0])
+        value = float(losses[first, broken[first]][0])
+        terms = ", ".join(repr(name) for name, bad in zip(names, broken[first].tolist(), strict=True) if bad)
+        raise FloatingPointError(f"loss term {terms} of {type(model).__name__} became {value} in epoch {number}; "
+                                 f"lower lr, or look for extreme features.")
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer, model: Trained) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value.clone() for name, p in model.named_parameters()
+            for key, value in optimizer.state.get(p, {}).items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, model: Trained, saved: dict[str, Tensor]) -> None:
+    for name, p in model.named_parameters():
+        state: dict[str, Any] = {key.removeprefix(f"{name}."): value.to(p.device, copy=True)
+                                 for key, value in saved.items() if key.rpartition(".")[0] == name}
+        optimizer.state[p] = state

@@ -1,0 +1,169 @@
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import planted
+import pytest
+import torch
+
+from mmgraph.data import ColdItems, Dataset, RandomPerUser, Split
+from mmgraph.data.split import TRAIN, UNUSED
+from mmgraph.eval.evaluate import candidate_sets, evaluate
+from mmgraph.models import EASE, Popularity
+from mmgraph.study.fit import fit
+
+SPLIT = planted.split()
+
+
+@dataclass
+class Noise:
+    """Scores that mean nothing, with ties."""
+
+    n_items: int = planted.N
+
+    def scores(self, users):
+        values = torch.randint(0, 25, (planted.N, self.n_items), generator=torch.Generator().manual_seed(0))
+        return values[users].float()
+
+
+def grouped(pairs):
+    items = defaultdict(set)
+    for user, item in zip(pairs.users.tolist(), pairs.items.tolist(), strict=True):
+        items[user].add(item)
+    return items
+
+
+def by_hand(split, part, k, seen):
+    """Recall and NDCG of every user for each set of candidates, one user at a time."""
+    scores = Noise().scores(torch.arange(planted.N)).tolist()
+    train, valid, held = grouped(split.train), grouped(split.valid), grouped(getattr(split, part))
+    trained = {item for items in train.values() for item in items}
+    in_part = {item for items in held.values() for item in items}
+    every = {item for pairs in (split.valid, split.unlock_test().test) for item in pairs.items.tolist()}
+    cold = {item for item in range(planted.N) if item not in trained and not (item in every and item not in in_part)}
+    found = {}
+    for name, among in {"warm": trained, "cold": cold, "all": set(range(planted.N))}.items():
+        for metric in ("recall", "ndcg"):
+            found[name, f"{metric}@{k}"] = []
+        for user in sorted(held):
+            masked = train[user] | (valid[user] if part == "test" and seen == "known" else set())
+            order = sorted(among - masked, key=lambda item, user=user: (-scores[user][item], item))[:k]
+            relevant = held[user] & among
+            gains = [1 / np.log2(place + 2) for place, item in enumerate(order) if item in relevant]
+            best = sum(1 / np.log2(place + 2) for place in range(min(k, len(relevant))))
+            found[name, f"recall@{k}"].append(len(gains) / len(relevant) if relevant else np.nan)
+            found[name, f"ndcg@{k}"].append(sum(gains) / best if relevant else np.nan)
+    return found
+
+
+@pytest.mark.parametrize(("part", "seen"), [("valid", "known"), ("valid", "train"), ("test", "known"),
+                                            ("test", "train")])
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_equals_a_loop_over_the_users(part, seen, share):
+    split = planted.split(share).unlock_test() if part == "test" else planted.split(share)
+    found, expected = evaluate(Noise(), split, part=part, ks=[5], seen=seen), by_hand(split, part, 5, seen)
+    assert set(found.values) == set(expected)
+    assert set(found.users) == set(getattr(split, part).users)
+    for key, values in expected.items():
+        np.testing.assert_allclose(found.values[key], values, atol=1e-12, err_msg=str(key))
+        assert found[key] == pytest.approx(np.nanmean(values), abs=1e-12)
+        assert 0 < found[key] < 1 or (key[0] == "cold" and share == 0.05)
+    assert np.isnan(found.values["cold", "recall@5"]).any() == (share == 0.05)
+
+
+def test_known_masks_validation_when_the_test_part_is_read():
+    """A scorer that loves validation items loses on test unless they are masked."""
+    held = SPLIT.valid.matrix(planted.N, planted.N).toarray()
+
+    class Lover(Noise):
+        def scores(self, users):
+            return torch.from_numpy(held)[users] + 0.001 * super().scores(users)
+
+    split = SPLIT.unlock_test()
+    known, train = (evaluate(Lover(), split, part="test", ks=[1], only=["all"], seen=seen)["all", "recall@1"]
+                    for seen in ("known", "train"))
+    assert known > train
+
+
+def test_candidate_sets_are_never_mixed():
+    warm, cold = (candidate_sets(SPLIT, SPLIT.valid)[name] for name in ("warm", "cold"))
+    test_items = set(SPLIT.unlock_test().test.items) - set(SPLIT.train.items)
+    assert not (warm & cold).any()
+    assert warm.sum() == SPLIT.n_warm_items == 32
+    assert cold.sum() == 4
+    assert not cold[list(test_items)].any()
+    assert evaluate(Noise(), SPLIT).n_candidates == {"warm": 32, "cold": 4, "all": 40}
+
+
+def test_an_item_that_nobody_took_is_a_cold_candidate():
+    data = planted.dataset()
+    frames = {"user": [planted.USERS[0], planted.USERS[1]], "item": ["200", "201"], "part": ["train", "valid"]}
+    import pyarrow as pa
+    tiny = Dataset.from_frames(pa.table(frames), pa.table({"item": planted.ITEMS[:3]}))
+    assert len(data.items) == 40
+    split = Split(tiny, np.array([TRAIN, UNUSED]), "by hand", {}, 0)
+    assert candidate_sets(split, split.valid)["cold"].tolist() == [False, True, True]
+
+
+def test_without_cold_items_there_is_one_set():
+    split = Split.of(planted.dataset(), RandomPerUser(), seed=0)
+    found = evaluate(Noise(), split)
+    assert {name for name, _ in found.values} == {"all"}
+
+
+def test_only_the_sets_that_were_asked_for():
+    assert {name for name, _ in evaluate(Noise(), SPLIT, only=["cold"]).values} == {"cold"}
+
+
+def test_a_locked_test_part_is_not_read():
+    with pytest.raises(PermissionError, match="the test part is locked"):
+        evaluate(Noise(), SPLIT, part="test")
+
+
+def test_a_metric_that_does_not_exist():
+    with pytest.raises(KeyError, match=r"no metric \['recal'\]; there are .*'recall'"):
+        evaluate(Noise(), SPLIT, metrics=["recal"])
+
+
+def test_a_scorer_of_another_catalogue():
+    with pytest.raises(ValueError, match="the scorer ranks 39 items, the split has 40"):
+        evaluate(Noise(39), SPLIT)
+
+
+def test_a_list_longer_than_the_catalogue():
+    with pytest.raises(ValueError, match=r"k must lie in \[1, 40\]"):
+        evaluate(Noise(), SPLIT, ks=[10, 41])
+
+
+def test_several_lengths_come_from_one_ranking():
+    both, five = evaluate(Noise(), SPLIT, ks=[5, 20]), evaluate(Noise(), SPLIT, ks=[5])
+    for key, values in five.values.items():
+        np.testing.assert_array_equal(both.values[key], values)
+    assert both["all", "recall@20"] > both["all", "recall@5"]
+
+
+@pytest.mark.parametrize("cls", [EASE, Popularity])
+def test_a_part_without_interactions_gives_nan(cls):
+    split = Split(planted.dataset(), np.full(len(planted.TAKEN), TRAIN), "all", {}, 0)
+    found = evaluate(fit(cls, split), split)
+    assert len(found.users) == 0
+    assert np.isnan(found["all", "recall@10"])
+
+
+def test_rows_and_text_say_mean_interval_and_number_of_users():
+    found = evaluate(Noise(), SPLIT, ks=[10], metrics=["recall"])
+    row = next(r for r in found.rows() if r["candidates"] == "cold")
+    values = found.values["cold", "recall@10"]
+    values = values[~np.isnan(values)]
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["half_width"] == pytest.approx(1.96 * values.std(ddof=1) / len(values) ** 0.5)
+    assert (row["n_users"], row["n_candidates"], row["metric"]) == (len(values), 4, "recall@10")
+    assert f"valid part of split {SPLIT.fingerprint}" in str(found)
+    assert "cold of 4 items" in str(found)
+
+
+def test_the_planted_taste_is_worth_something_on_cold_items():
+    split = Split.of(planted.dataset(), ColdItems(0.5), seed=1)
+    good, bad = (evaluate(scorer, split, ks=[5], only=["cold"])["cold", "recall@5"]
+                 for scorer in (fit(EASE, split, planted.features(), l2=1.0, k=3), Noise()))
+    assert good > 0.9 > bad
