@@ -1,7 +1,7 @@
 """Does LightGCN reach its published figures on Baby, settings chosen on validation, within ten minutes?
 
-python benchmarks/lightgcn_baby.py search      try the grid, a row each; a second call goes on where the first stopped
-python benchmarks/lightgcn_baby.py test        train the best setting once more, read the test part once
+python benchmarks/lightgcn_baby.py search [threads]    try the grid, a row each; a second call goes on where the first stopped
+python benchmarks/lightgcn_baby.py test [threads]      train the best setting once more, read the test part once
 """
 
 import sys
@@ -16,8 +16,9 @@ from mmgraph.models import LightGCN
 from mmgraph.study import fit
 
 DATA = "amazon-baby"
-GRID = {"n_layers": [2, 3], "l2": [1e-3, 1e-2], "lr": [1e-3, 2e-3]}
-FIXED = {"dim": 64, "batch_size": 2048, "max_epochs": 240, "every": 5, "patience": 4, "monitor_on": ("all",)}
+GRID = {"n_layers": [3, 2], "l2": [1e-3, 1e-2]}
+FIXED = {"dim": 64, "lr": 2e-3, "batch_size": 4096, "max_epochs": 240, "every": 5, "patience": 3,
+         "monitor_on": ("all",)}
 
 
 def search(split: Split) -> None:
@@ -32,7 +33,7 @@ def search(split: Split) -> None:
         append("lightgcn_baby", {"what": "search", "data": DATA, "split": split.fingerprint, "settings": settings,
                                  "fixed": FIXED, "valid recall@20": valid, "epochs": len(fitted.history),
                                  "seconds": fitted.seconds, "seed": 0, **provenance()})
-        print(settings, f"valid recall@20 {valid:.4f}, {len(fitted.history)} epochs, {fitted.seconds:.0f} s")
+        print(settings, f"valid recall@20 {valid:.4f}, {len(fitted.history)} epochs, {fitted.seconds:.0f} s", flush=True)
 
 
 def test(split: Split) -> None:
@@ -49,5 +50,5 @@ def test(split: Split) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(sys.argv[2]) if len(sys.argv) > 2 else 2)
     {"search": search, "test": test}[sys.argv[1]](Split.of(load(DATA, data_place(DATA)), Given()))

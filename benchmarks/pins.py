@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from _rows import append, data_place, provenance
+
 from mmgraph.data import Given, Split, load
 from mmgraph.eval import evaluate
 from mmgraph.models import EASE, Model, Popularity

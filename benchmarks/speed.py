@@ -13,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from _rows import append, data_place, provenance
-from torch import Tensor
 
 from mmgraph.data import Given, Split, load
 from mmgraph.eval import evaluate

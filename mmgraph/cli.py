@@ -3,7 +3,7 @@
 import importlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def demo(out: str = "mmgraph-demo", seed: int = 0) -> None:
         out: folder for the world, the table and the report page.
         seed: of the world, the split and the training.
     """
+    torch.set_num_threads(1)  # the world is small: threads would wait for each other longer than they work
     made = world(Path(out) / "world", seed=seed)
     data = Dataset.from_raw(made.raw)
     split = data.split(ColdItems(), seed=seed)
@@ -108,6 +109,9 @@ def recommend(bundle: str, users: Sequence[str], k: int = 10, new: bool = False)
     print(recommender.recommend(users, k, among="new" if new else "all").to_string(index=False))
 
 
+COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "train": train, "evaluate": evaluate, "recommend": recommend}
+
+
 def warm_ids(split: Split) -> Sequence[str]:
     """Ids of the items that training may see."""
     return split.data.items.names(split.warm_items.nonzero()[0])
@@ -132,7 +136,7 @@ def parser() -> ArgumentParser:
     """The commands and their options."""
     top = ArgumentParser(prog="mmgraph", description="Multimodal graph recommendation, cold items included.")
     commands = top.add_subcommands(title="commands")
-    for function in (demo, train, evaluate, recommend):
+    for function in COMMANDS.values():
         command = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
         if function is train:
             command.add_argument("--config", action="config", help="read options from a YAML file")
@@ -153,7 +157,9 @@ def named(path: str) -> Any:
 
 def rule_of(config: Namespace) -> SplitRule:
     """The protocol that the options name."""
-    return named(config.split.class_path)(**config.split.init_args.as_dict())
+    rule = named(config.split.class_path)(**config.split.init_args.as_dict())
+    assert isinstance(rule, SplitRule)
+    return rule
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -171,8 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.save(config, Path(config.train.out) / CONFIG, overwrite=True)
             train(**chosen, model=(named(picked.class_path), hyper), rule=rule_of(config.train))
         else:
-            {"demo": demo, "evaluate": evaluate, "recommend": recommend}[config.subcommand](**chosen)
+            COMMANDS[config.subcommand](**chosen)
     except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"mmgraph: {text}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -125,7 +125,7 @@ def mp4(frames: list[Any]) -> bytes:
     # Without cpu-independent, x264 gives other bytes now and then for the same frames, even on one thread.
     options = {"preset": "veryfast", "crf": "20", "threads": "1", "x264-params": "cpu-independent=1"}
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
+    with av.open(file, "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=FRAMES, options=options)
         (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], "yuv420p"
         for frame in frames:

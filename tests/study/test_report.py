@@ -119,7 +119,7 @@ def test_lists_are_those_that_were_evaluated(comparison, tmp_path):
 
 def test_on_validation_its_items_are_candidates(shown, tmp_path):
     c = compare({"pop": (Popularity, {})}, shown, part="valid", ks=(3,))
-    write_report(c, tmp_path / "page.html", users=["u0"], k=9)
+    write_report(c, tmp_path / "page.html", users=["u0"], k=99)
     page = Page((tmp_path / "page.html").read_text())
     assert page.items(2) == ["i4", "i5", "i6", "i7", "i8", "i9"]
     assert {item["id"] for item in page.lists[2] if item["class"] == "hit"} == {"i4", "i8"}
