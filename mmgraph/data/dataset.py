@@ -75,8 +75,8 @@ class Dataset:
     def from_raw(cls, raw: Raw) -> "Dataset":
         """Number the ids and drop repeated interactions (the first by time, else by row, stays).
 
-        Ids are numbered in natural order (integers by value, then strings), whatever the order of the rows, so that
-        ties in a ranking fall the same way however a file is shuffled.
+        Ids are numbered in natural order (integers by value, then strings) and interactions sorted by them, so that
+        splits are drawn, and ties in a ranking fall, the same way however a file is shuffled.
         """
         if raw.interactions.num_rows == 0:
             raise ValueError("the interactions are empty: a data set needs at least one row (user, item).")
@@ -192,16 +192,13 @@ def _extras(table: pa.Table) -> dict[str, pa.Array]:
 
 
 def _distinct(table: pa.Table, n_items: int) -> pa.Table:
-    """One row per (user, item), the earliest."""
-    order = np.arange(table.num_rows)
-    if "time" in table.column_names:
-        order = np.argsort(table["time"].to_numpy(), kind="stable")
+    """One row per (user, item), the earliest, in the order of the numbers."""
     key = table["user"].to_numpy() * n_items + table["item"].to_numpy()
-    _, first = np.unique(key[order], return_index=True)
-    if len(first) == table.num_rows:
-        return table
-    log.info("dropped %d repeated interactions of %d.", table.num_rows - len(first), table.num_rows)
-    return table.take(pa.array(np.sort(order[first])))
+    order = np.lexsort((table["time"].to_numpy(), key)) if "time" in table.column_names else key.argsort(kind="stable")
+    first = np.append(True, np.diff(key[order]) > 0)
+    if not first.all():
+        log.info("dropped %d repeated interactions of %d.", (~first).sum(), len(first))
+    return table.take(pa.array(order[first]))
 
 
 def _content(ids: Vocabulary, table: pa.Table | None, what: str) -> pa.Table:

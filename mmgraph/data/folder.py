@@ -51,14 +51,34 @@ def swap(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON to a temporary name and rename it."""
+def write_text(file: Path, text: str) -> None:
+    """Write a file (UTF-8) to a temporary name and rename it: afterwards all of it is there, or what was before."""
     new = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
     try:
-        new.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        new.write_text(text, encoding="utf-8", newline="")
         os.replace(new, file)
     finally:
         new.unlink(missing_ok=True)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON as `write_text` does."""
+    write_text(file, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def read_json(file: Path, kind: str) -> Any:
+    """The JSON in a file of a folder of this kind.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is damaged.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a folder of {kind}.")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); write the folder again.") from error
 
 
 def read_meta(folder: str | os.PathLike[str], kind: str, newest: int) -> dict[str, Any]:
@@ -68,19 +88,15 @@ def read_meta(folder: str | os.PathLike[str], kind: str, newest: int) -> dict[st
         FileNotFoundError: if the folder has none.
         ValueError: if it is damaged, of another kind or of a newer version.
     """
-    file = Path(folder).expanduser() / "meta.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a folder of {kind}.")
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); write the folder again.") from error
+    place = Path(folder).expanduser()
+    meta = read_json(place / "meta.json", kind)
     if not isinstance(meta, dict) or meta.get("format") != kind:
-        raise ValueError(f"{file.parent} is not a folder of {kind}: its meta.json does not say so.")
+        raise ValueError(f"{place} is not a folder of {kind}: its meta.json does not say so.")
     if not isinstance(meta.get("version"), int):
-        raise ValueError(f"{file} is damaged (no format version); write the folder again.")
+        raise ValueError(f"{place / 'meta.json'} is damaged (its version is {meta.get('version')!r}); "
+                         f"write the folder again.")
     if meta["version"] > newest:
-        raise ValueError(f"{file.parent} has format version {meta['version']}, this mmgraph reads up to {newest}; "
+        raise ValueError(f"{place} has format version {meta['version']}, this mmgraph reads up to {newest}; "
                          f"update mmgraph.")
     return meta
 

@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmgraph.data.folder import read_json, read_meta, whole_folder, write_json
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.features.features import Features, check_values
 
-FORMAT, VERSION = "mmgraph-features", 1
+KIND, VERSION = "mmgraph-features", 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LIBRARIES = ("mmgraph", "torch", "numpy", "safetensors", "scikit-learn", "transformers", "timm", "torchaudio", "av")
 
@@ -38,19 +37,8 @@ def save(features: Features, folder: str | os.PathLike[str], *, dtype: torch.dty
         ValueError: if a modality's name cannot be a file name, or a value does not fit the dtype.
         OSError: if writing fails, e.g. for want of space. After any exception the old store, or nothing, is there.
     """
-    target = Path(folder).expanduser().resolve()
-    if target.exists() and not _replaceable(target):
-        raise FileExistsError(f"{target} exists and is not a feature store; choose another folder or remove it.")
-    new = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
-        new.mkdir(parents=True)
+    with whole_folder(folder, KIND) as new:
         _write(features, new, dtype)
-        _swap(new, target)
-    except (OSError, SafetensorError) as error:
-        code = getattr(error, "errno", None) or errno.EIO
-        raise OSError(code, f"could not save {features!r} to {target}: {error}; nothing was changed there") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def load(folder: str | os.PathLike[str]) -> Features:
@@ -63,7 +51,7 @@ def load(folder: str | os.PathLike[str]) -> Features:
         ValueError: if a file is damaged, of a newer format, or does not belong to the others.
     """
     folder = Path(folder).expanduser()
-    about = _about(folder)
+    about = read_meta(folder, KIND, VERSION)
     ids = _ids(folder, about)
     matrices = {name: _matrix(folder, name, of) for name, of in about["modalities"].items()}
     return Features(ids, {m: x for m, (x, _) in matrices.items()}, {m: p for m, (_, p) in matrices.items()},
@@ -78,7 +66,7 @@ def verify(folder: str | os.PathLike[str]) -> None:
         ValueError: naming the first file that differs.
     """
     folder = Path(folder).expanduser()
-    about = _about(folder)
+    about = read_meta(folder, KIND, VERSION)
     _ids(folder, about)
     for name, of in about["modalities"].items():
         _expect(folder / f"{name}.safetensors", of["sha256"])
@@ -88,9 +76,9 @@ def _write(features: Features, folder: Path, dtype: torch.dtype) -> None:
     ids = json.dumps(features.ids.ids.to_pylist(), ensure_ascii=False)
     (folder / "ids.json").write_text(ids, encoding="utf-8")
     modalities = {name: _write_matrix(features, name, folder / f"{name}.safetensors", dtype) for name in features.x}
-    about = {"format": FORMAT, "version": VERSION, "node_type": features.ids.what, "rows": len(features),
+    about = {"format": KIND, "version": VERSION, "node_type": features.ids.what, "rows": len(features),
              "ids_sha256": sha256(folder / "ids.json"), "modalities": modalities, "libraries": libraries()}
-    (folder / "meta.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_json(folder / "meta.json", about)
 
 
 def _write_matrix(features: Features, name: str, file: Path, dtype: torch.dtype) -> dict[str, Any]:
@@ -103,57 +91,16 @@ def _write_matrix(features: Features, name: str, file: Path, dtype: torch.dtype)
     stored = x.to(dtype).contiguous()
     if dtype != x.dtype:
         check_values(f"{name} (as {dtype})", stored, present, features.ids)
-    save_file({"x": stored, "present": present}, file)
+    try:
+        save_file({"x": stored, "present": present}, file)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, f"writing {file.name} failed: {error}") from error
     return {"encoder": dict(features.meta.get(name, {})), "dim": x.shape[1], "rows": len(x),
             "dtype": str(dtype).removeprefix("torch."), "sha256": sha256(file)}
 
 
-def _replaceable(target: Path) -> bool:
-    """Whether the folder is empty or a store of ours, so that replacing it loses nothing else."""
-    if not target.is_dir():
-        return False
-    try:
-        return not any(target.iterdir()) or _json(target / "meta.json").get("format") == FORMAT
-    except (FileNotFoundError, ValueError):
-        return False
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put the folder ``new`` in the place of ``target``; if that fails, the old one is back."""
-    old = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except BaseException:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _json(file: Path) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a feature store; write one with save().")
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); write the store again.") from error
-
-
-def _about(folder: Path) -> Mapping[str, Any]:
-    """``meta.json``, of a format that we read."""
-    about = _json(folder / "meta.json")
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"{folder} is not a feature store: its meta.json does not say {FORMAT!r}.")
-    if about["version"] > VERSION:
-        raise ValueError(f"{folder} has format version {about['version']}, this mmgraph reads up to {VERSION}; "
-                         f"update mmgraph.")
-    return about
-
-
 def _ids(folder: Path, about: Mapping[str, Any]) -> Vocabulary:
-    ids = _json(folder / "ids.json")
+    ids = read_json(folder / "ids.json", KIND)
     if len(ids) != about["rows"]:
         raise ValueError(f"{folder / 'ids.json'} has {len(ids)} ids, but the matrices have {about['rows']} rows; "
                          f"the files do not belong together.")

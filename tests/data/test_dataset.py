@@ -101,7 +101,6 @@ def test_other_ids_or_interactions_give_another_fingerprint(users, items):
 
 
 def test_each_interaction_counts_in_the_fingerprint_not_only_its_ends():
-    """The same ids, and the same numbers of user and item in sum."""
     assert of(["a", "a", "b"], ["x", "y", "y"]).fingerprint != of(["a", "b", "b"], ["x", "x", "y"]).fingerprint
 
 

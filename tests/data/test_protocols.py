@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.protocols import ColdItems, ColdUsers, Given, GlobalTime, LeaveLastOut, RandomPerUser
 from mmgraph.data.raw import Raw
-from mmgraph.data.split import HISTORY, TEST, TRAIN, UNUSED, VALID, Split
+from mmgraph.data.split import HISTORY, TEST, TRAIN, VALID, Split
 
 RULES = [RandomPerUser(), LeaveLastOut(), GlobalTime(), ColdItems(), ColdUsers(), ColdUsers(reveal=2)]
 
@@ -58,8 +58,8 @@ def test_the_benchmarks_rule_per_user(n, valid, test):
 
 
 def test_share_and_few_of_the_random_rule():
-    part = assigned(RandomPerUser(share=0.5, few=4), of(["a"] * 4 + ["b"] * 3 + ["c"] * 9))
-    users = np.array(["a"] * 4 + ["b"] * 3 + ["c"] * 9)
+    users = np.repeat(["a", "b", "c"], [4, 3, 9])
+    part = assigned(RandomPerUser(share=0.5, few=4), of(users))
     assert {u: (int((part[users == u] == VALID).sum()), int((part[users == u] == TEST).sum())) for u in "abc"} == {
         "a": (1, 1), "b": (1, 1), "c": (2, 2)}
 
@@ -79,8 +79,7 @@ def test_the_benchmarks_rule_gives_the_released_counts(data_root, name, train, v
     if not folder.is_dir():
         pytest.skip(f"no {folder}")
     users, items = np.hstack([np.load(folder / f"{p}.npy", allow_pickle=False) for p in ("train", "valid", "test")])
-    counts = Counter(assigned(RandomPerUser(), of(users, items)).tolist())
-    assert (counts[TRAIN], counts[VALID], counts[TEST]) == (train, valid, test)
+    assert Counter(assigned(RandomPerUser(), of(users, items)).tolist()) == {TRAIN: train, VALID: valid, TEST: test}
 
 
 def test_leave_last_out_by_hand():
@@ -133,8 +132,7 @@ def test_cold_items_are_cold_and_disjoint():
     assert (len(cold_valid), len(cold_test)) == (6, 6)  # of 40 items
     assert not cold_valid & cold_test
     assert split.n_warm_items == len(train) == 28
-    part, item = split.part, split.data.item
-    assert all(len(set(part[item == i])) == 1 for i in cold_valid | cold_test)
+    assert all(len(set(split.part[split.data.item == i])) == 1 for i in cold_valid | cold_test)
 
 
 def test_beside_cold_items_warm_interactions_are_held_out():
@@ -148,17 +146,11 @@ def test_beside_cold_items_warm_interactions_are_held_out():
     assert set(assigned(ColdItems(share=0.2, holdout=0.0), data)[warm]) == {TRAIN}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05])
-def test_few_cold_items(share):
-    """Of 10 items a share of 0.05 rounds to none."""
-    part = assigned(ColdItems(share=share, holdout=0.0), of(np.repeat(np.arange(5), 10), np.tile(np.arange(10), 5)))
-    assert set(part) == {TRAIN}
-
-
-def test_an_odd_number_of_cold_items_leaves_one_more_to_test():
+@pytest.mark.parametrize(("share", "valid", "test"), [(0.0, 0, 0), (0.05, 0, 0), (0.1, 0, 1), (0.3, 1, 2)])
+def test_few_cold_items_and_an_odd_one_goes_to_test(share, valid, test):
     data = of(np.repeat(np.arange(5), 10), np.tile(np.arange(10), 5))
-    part = assigned(ColdItems(share=0.3, holdout=0.0), data)
-    assert (len(set(data.item[part == VALID])), len(set(data.item[part == TEST]))) == (1, 2)
+    part = assigned(ColdItems(share=share, holdout=0.0), data)
+    assert (len(set(data.item[part == VALID])), len(set(data.item[part == TEST]))) == (valid, test)
 
 
 def test_which_items_are_cold_does_not_depend_on_the_order_of_the_rows():
@@ -256,7 +248,3 @@ def test_a_share_must_be_a_fraction(rule):
 def test_reveal_must_be_a_number():
     with pytest.raises(ValueError, match="reveal is a number of interactions, 0 or more, got -1"):
         assigned(ColdUsers(reveal=-1), random_data())
-
-
-def test_no_rule_leaves_an_interaction_unused():
-    assert all(UNUSED not in assigned(rule, random_data()) for rule in RULES)

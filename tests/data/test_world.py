@@ -296,6 +296,15 @@ def test_texts_have_20_to_60_words(plain):
     assert max(lengths) <= 60
 
 
+def test_the_words_of_a_phrase_stand_in_any_order():
+    topic = {word: f for f, pair in enumerate(WORDS) for pole in pair for word in pole}
+    first = set()
+    for n in range(20):
+        words = text(np.full(3, 0.5), np.random.default_rng(n)).lower().replace(",", "").split()
+        first.add(next(topic[w] for w in words if w in topic))
+    assert first == {0, 1, 2}
+
+
 # --- who takes what ---------------------------------------------------------------------------------------------
 
 def test_picks_follow_the_softmax_without_replacement():

@@ -6,7 +6,7 @@ import planted
 import pytest
 import torch
 
-from mmgraph.data import ColdItems, Dataset, RandomPerUser, Split
+from mmgraph.data import ColdItems, ColdUsers, Dataset, RandomPerUser, Split
 from mmgraph.data.split import TRAIN, UNUSED
 from mmgraph.eval.evaluate import candidate_sets, evaluate
 from mmgraph.models import EASE, Popularity
@@ -83,6 +83,21 @@ def test_known_masks_validation_when_the_test_part_is_read():
     known, train = (evaluate(Lover(), split, part="test", ks=[1], only=["all"], seen=seen)["all", "recall@1"]
                     for seen in ("known", "train"))
     assert known > train
+
+
+@pytest.mark.parametrize("seen", ["known", "train"])
+def test_a_revealed_history_is_left_out_of_the_lists(seen):
+    split = Split.of(planted.dataset(), ColdUsers(reveal=15), seed=0)
+    revealed = split.history.matrix(planted.N, planted.N).toarray()
+
+    class Lover(Noise):
+        def scores(self, users):
+            return torch.from_numpy(revealed)[users] * 100 + super().scores(users)
+
+    cold = ~split.warm_users[np.unique(split.valid.users)]
+    assert cold.sum() == 4
+    found = evaluate(Lover(), split, ks=[25], only=["all"], seen=seen).values["all", "recall@25"]
+    assert (found[cold] == 1).all()
 
 
 def test_candidate_sets_are_never_mixed():

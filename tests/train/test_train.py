@@ -69,6 +69,10 @@ def test_without_validation_all_epochs_run_and_the_last_counts():
     assert same(model.state_dict(), run([1, 2, 3, 4], max_epochs=4)[0].state_dict())
 
 
+def test_the_seed_is_that_of_the_training():
+    assert not same(run(max_epochs=1)[0].state_dict(), run(max_epochs=1, seed=1)[0].state_dict())
+
+
 def test_validation_does_not_disturb_training():
     assert same(run(max_epochs=4)[0].state_dict(), run([0, 0, 0, 1], max_epochs=4)[0].state_dict())
 
