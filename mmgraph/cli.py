@@ -12,6 +12,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mmgraph.data import ColdItems, Dataset, Split, load
+from mmgraph.data.folder import read_json, write_text
+from mmgraph.data.raw import MODALITIES
 from mmgraph.data.split import SplitRule
 from mmgraph.data.world import World, world
 from mmgraph.eval.evaluate import Part
@@ -70,7 +72,10 @@ def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = Non
     """
     dataset = load(data, root)
     split = dataset.split(rule or ColdItems(), seed=seed)
-    features = content_features(dataset, fit_items=warm_ids(split), text=text, image=image, audio=audio, video=video)
+    encoders: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
+    has_content = dataset.vectors or set(MODALITIES) & set(dataset.item_content.column_names)
+    features = content_features(dataset, fit_items=warm_ids(split), **encoders) \
+        if has_content or any(encoders.values()) else None
     cls, hyper = model
     models = BASELINES | {cls.__name__: (cls, {**hyper, "checkpoint": Path(out) / "checkpoint"})}
     found = compare(models, split, features, seed=seed, attributes=attributes, max_epochs=max_epochs,
@@ -88,11 +93,13 @@ def evaluate(run: str, part: Part = "test", ks: Sequence[int] = (10, 20),
         ks: list lengths.
         metrics: names of metrics.
     """
-    config = parser().parse_args(["train", "--config", str(Path(run) / CONFIG)]).train
+    config = command(train).parse_path(str(Path(run) / CONFIG))
     split = load(config.data, config.root).split(rule_of(config), seed=config.seed)
+    trained_on = read_json(Path(run) / "results.json", "a run")["provenance"]["split fingerprint"]
+    if trained_on != split.fingerprint:
+        raise ValueError(f"{run} was trained on the split {trained_on}, but its {CONFIG} and the data in {config.root} "
+                         f"now make {split.fingerprint}; restore the file or the data, or train anew.")
     fitted = Recommender.load(Path(run) / "bundle").fitted
-    if fitted.items != split.data.items or fitted.users != split.data.users:
-        raise ValueError(f"the bundle in {run} was trained on other data than {config.data} in {config.root}.")
     print(evaluate_on(fitted, split.unlock_test() if part == "test" else split, part=part, ks=ks, metrics=metrics))
 
 
@@ -136,17 +143,22 @@ def parser() -> ArgumentParser:
     """The commands and their options."""
     top = ArgumentParser(prog="mmgraph", description="Multimodal graph recommendation, cold items included.")
     commands = top.add_subcommands(title="commands")
-    for function in COMMANDS.values():
-        command = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
-        if function is train:
-            command.add_argument("--config", action="config", help="read options from a YAML file")
-            command.add_subclass_arguments(Model, "model", skip={"schema"}, required=False,
-                                           help="the model and its hyper-parameters, e.g. --model FREEDOM --model.k 5")
-            command.add_argument("--split", type=SplitRule, default=ColdItems(), help="the protocol")
-            command.set_defaults(model={"class_path": "mmgraph.models.FREEDOM"})
-        command.add_function_arguments(function, skip={"model", "rule"})
-        commands.add_subcommand(function.__name__, command, help=(function.__doc__ or "").partition("\n")[0])
+    for name, function in COMMANDS.items():
+        commands.add_subcommand(name, command(function), help=(function.__doc__ or "").partition("\n")[0])
     return top
+
+
+def command(function: Callable[..., None]) -> ArgumentParser:
+    """The options of one command."""
+    options = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+    if function is train:
+        options.add_argument("--config", action="config", help="read options from a YAML file")
+        options.add_subclass_arguments(Model, "model", skip={"schema"}, required=False,
+                                       help="the model and its hyper-parameters, e.g. --model FREEDOM --model.k 5")
+        options.add_argument("--split", type=SplitRule, default=ColdItems(), help="the protocol")
+        options.set_defaults(model={"class_path": "mmgraph.models.FREEDOM"})
+    options.add_function_arguments(function, skip={"model", "rule"})
+    return options
 
 
 def named(path: str) -> Any:
@@ -165,8 +177,7 @@ def rule_of(config: Namespace) -> SplitRule:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that the user can mend is one line, not a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    options = parser()
-    config = options.parse_args(arguments)
+    config = parser().parse_args(arguments)
     chosen = config[config.subcommand].as_dict()
     try:
         if config.subcommand == "train":
@@ -174,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hyper = picked.init_args.as_dict() if "init_args" in picked else {}
             chosen = {k: v for k, v in chosen.items() if k not in ("model", "split", "config")}
             Path(config.train.out).mkdir(parents=True, exist_ok=True)
-            options.save(config, Path(config.train.out) / CONFIG, overwrite=True)
+            write_text(Path(config.train.out) / CONFIG, command(train).dump(config.train))
             train(**chosen, model=(named(picked.class_path), hyper), rule=rule_of(config.train))
         else:
             COMMANDS[config.subcommand](**chosen)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from mmgraph.data.folder import write_text
 from mmgraph.data.split import Split
 from mmgraph.eval.evaluate import Part
 from mmgraph.models.fitted import Fitted
@@ -172,13 +172,3 @@ def save(comparison: Comparison, folder: str | os.PathLike[str]) -> None:
     whole = {"provenance": dict(comparison.provenance), "rows": rows}
     write_text(place / "results.json", json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False))
     write_text(place / "results.csv", out.getvalue())
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file (UTF-8) to a temporary name and rename it: afterwards all of it is there, or what was before."""
-    new = file.with_name(f".{file.name}-{uuid.uuid4().hex}")
-    try:
-        new.write_text(text, encoding="utf-8", newline="")
-        os.replace(new, file)
-    finally:
-        new.unlink(missing_ok=True)

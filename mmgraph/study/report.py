@@ -12,6 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmgraph.data.folder import write_text
 from mmgraph.data.split import Pairs, Split
 from mmgraph.data.types import Ints
 from mmgraph.eval.evaluate import Part
@@ -21,7 +22,7 @@ from mmgraph.graph.graph import INTERACTS
 from mmgraph.graph.relation import Relation
 from mmgraph.models.fitted import Fitted
 from mmgraph.study.chart import chart
-from mmgraph.study.comparison import Comparison, write_text
+from mmgraph.study.comparison import Comparison
 from mmgraph.study.picture import Picture, thumbnail, title
 
 log = logging.getLogger(__name__)

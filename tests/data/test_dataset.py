@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -34,8 +36,8 @@ def films(request):
 def test_any_frame_gives_the_same_data_set(films):
     assert films.users.ids.to_pylist() == ["u10", "u2", "u9"]
     assert films.items.ids.to_pylist() == ["4", "7", "30", "100"]
-    assert films.interactions.to_pydict() == {"user": [2, 0, 2, 1], "item": [2, 0, 0, 3], "time": [5, 6, 7, 8],
-                                              "weight": [1.0, 2.0, 3.0, 4.5]}
+    assert films.interactions.to_pydict() == {"user": [0, 1, 2, 2], "item": [0, 3, 0, 2], "time": [6, 8, 7, 5],
+                                              "weight": [2.0, 4.5, 3.0, 1.0]}
     assert films.item_content.to_pydict() == {
         "text": [None, "seven", None, "hundred"], "image": [None, None, "30.jpg", None],
         "genre": [None, [], None, ["a", "b"]]}
@@ -83,15 +85,30 @@ def test_users_with_content_and_without_interactions_are_there():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(8, 12)), min_size=1, max_size=40, unique=True), st.randoms())
-def test_shuffled_rows_give_the_same_numbers_and_fingerprint(rows, random):
-    data, content = of(*zip(*rows, strict=True)), [{"item": i, "text": str(i)} for i in range(8, 13)]
-    shuffled = random.sample(rows, len(rows))
-    again = of(*zip(*shuffled, strict=True), pa.Table.from_pylist(random.sample(content, 5)))
+@given(st.lists(st.tuples(st.integers(5, 14), st.integers(8, 12), st.integers(0, 3)), min_size=1, max_size=40,
+                unique=True), st.randoms())
+def test_shuffled_and_repeated_rows_give_one_data_set_sorted_by_number(rows, random):
+    def made(rows, content):
+        users, items, time = zip(*rows, strict=True)
+        weight = [u + i / 100 + t * 1000 for u, i, t in rows]  # moves with its row
+        return of(users, items, pa.Table.from_pylist(content), time=time, weight=weight)
+
+    content = [{"item": i, "text": str(i)} for i in range(8, 13)]
+    data, again = made(rows, content), made(random.sample(rows, len(rows)), random.sample(content, 5))
+    first = {(u, i): min(t for *pair, t in rows if pair == [u, i]) for u, i, _ in rows}
+    assert pairs(again) == [(str(u), str(i)) for u, i in sorted(first)]  # 9 before 10: by number, not by text
+    assert again.interactions["time"].to_pylist() == [first[pair] for pair in sorted(first)]
+    assert again.interactions["weight"].to_pylist() == [u + i / 100 + first[u, i] * 1000 for u, i in sorted(first)]
+    assert (np.diff(again.user * len(again.items) + again.item) > 0).all()
+    assert again.interactions == data.interactions
     assert again.users == data.users
-    assert pairs(again) == [(str(u), str(i)) for u, i in shuffled]
-    assert again.fingerprint == of(*zip(*rows, strict=True), pa.Table.from_pylist(content)).fingerprint
+    assert again.fingerprint == data.fingerprint
     assert again.item_content["text"].to_pylist() == again.items.ids.to_pylist() == [str(i) for i in range(8, 13)]
+
+
+def test_the_fingerprint_is_of_the_set_of_interactions_however_a_table_holds_them(films):
+    assert replace(films, interactions=films.interactions.take([3, 1, 0, 2])).fingerprint == films.fingerprint
+    assert replace(films, interactions=films.interactions.take([3, 1, 0])).fingerprint != films.fingerprint
 
 
 @pytest.mark.parametrize(("users", "items"), [
@@ -110,8 +127,8 @@ def test_the_border_between_user_and_item_ids_counts_in_the_fingerprint():
 
 def test_of_repeated_interactions_the_first_by_time_stays():
     data = of([1, 2, 1, 1], ["a", "a", "b", "a"], time=[9, 5, 1, 3], weight=[0.1, 0.2, 0.3, 0.4])
-    assert data.interactions.to_pydict() == {"user": [1, 0, 0], "item": [0, 1, 0], "time": [5, 1, 3],
-                                             "weight": [0.2, 0.3, 0.4]}
+    assert data.interactions.to_pydict() == {"user": [0, 0, 1], "item": [0, 1, 0], "time": [3, 1, 5],
+                                             "weight": [0.4, 0.3, 0.2]}
 
 
 def test_of_repeated_interactions_of_one_time_or_none_the_first_row_stays():
@@ -150,8 +167,8 @@ def test_renumbered_keeps_ids_content_and_interactions_together(films):
     some = films.renumbered(np.array([2, 0]), np.array([3, 2, 0]))
     assert some.users.ids.to_pylist() == ["u9", "u10"]
     assert some.items.ids.to_pylist() == ["100", "30", "4"]
-    assert pairs(some) == [("u9", "30"), ("u10", "4"), ("u9", "4")]
-    assert some.interactions["time"].to_pylist() == [5, 6, 7]
+    assert pairs(some) == [("u10", "4"), ("u9", "4"), ("u9", "30")]  # the rows stay in their order
+    assert some.interactions["time"].to_pylist() == [6, 7, 5]
     assert some.item_content["text"].to_pylist() == ["hundred", None, None]
     assert some.item_content["image"].to_pylist() == [None, "30.jpg", None]
     assert some.user_content.num_rows == 2

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mmgraph.data import folder as folder_module
-from mmgraph.data.folder import read_meta, swap, whole_folder, write_json
+from mmgraph.data.folder import read_meta, swap, whole_folder, write_json, write_text
 
 KIND = "mmgraph.toy"
 
@@ -123,6 +123,20 @@ def test_swap_leaves_nothing_but_the_new_folder(tmp_path):
     swap(tmp_path / "new", tmp_path / "old")
     assert content(tmp_path / "old") == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("fails", ["replace", "write"])
+def test_a_full_disk_leaves_the_text_that_was_there(tmp_path, monkeypatch, fails):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    file = tmp_path / "page.html"
+    write_text(file, "old ü\r\n")
+    monkeypatch.setattr(*((os, "replace") if fails == "replace" else (type(file), "write_text")), full)
+    with pytest.raises(OSError, match="no space"):
+        write_text(file, "new")
+    assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
+    assert file.read_bytes() == "old ü\r\n".encode()
 
 
 def test_json_is_whole_or_as_before(tmp_path):

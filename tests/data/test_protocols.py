@@ -1,7 +1,9 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,17 +155,49 @@ def test_few_cold_items_and_an_odd_one_goes_to_test(share, valid, test):
     assert (len(set(data.item[part == VALID])), len(set(data.item[part == TEST]))) == (valid, test)
 
 
-def test_which_items_are_cold_does_not_depend_on_the_order_of_the_rows():
-    straight = random_data()
-    frame = pa.table({"user": straight.users.names(straight.user), "item": straight.items.names(straight.item)})
-    shuffled = Dataset.from_frames(frame.take(np.random.default_rng(1).permutation(len(straight))))
-    for rule in (ColdItems(holdout=0.0), ColdUsers(holdout=0.0)):
-        a, b = Split.of(straight, rule, seed=3), Split.of(shuffled, rule, seed=3)
-        assert a.fingerprint == b.fingerprint
-        assert by_id(a.data, a.part, TEST) == by_id(b.data, b.part, TEST)
-    a, b = Split.of(straight, ColdItems(), seed=3), Split.of(shuffled, ColdItems(), seed=3)
-    assert a.data.items.ids.to_pylist()[a.n_warm_items:] == b.data.items.ids.to_pylist()[b.n_warm_items:]
-    assert a.fingerprint != b.fingerprint  # the warm interactions held out are drawn by row
+def published(timed):
+    """Interactions as in a file, most users with several in one second, and a publisher's own parts."""
+    rng = np.random.default_rng(0)
+    pairs = np.unique(rng.integers(0, [30, 40], (500, 2)), axis=0)
+    table = pa.table({"user": pairs[:, 0].astype(str), "item": pairs[:, 1].astype(str),
+                      "part": rng.choice(["train", "test"], len(pairs), p=[0.8, 0.2])})
+    return table.append_column("time", pa.array(rng.integers(0, 4, len(pairs)))) if timed else table
+
+
+def repeated(table):
+    """The file with a third of its rows once more, at its end and later."""
+    more = table.slice(0, len(table) // 3)
+    if "time" in table.column_names:
+        later = pc.add(more["time"], 50)
+        more = more.set_column(more.schema.get_field_index("time"), "time", later)
+    return pa.concat_tables([table, more])
+
+
+ALL_RULES = [*RULES, ColdItems(holdout=0.0), ColdUsers(holdout=0.0), Given(), Given(valid=0.3)]
+UNTIMED = [rule for rule in ALL_RULES if not isinstance(rule, LeaveLastOut | GlobalTime)]
+
+
+@pytest.mark.parametrize(("rule", "timed"), [*((r, True) for r in ALL_RULES), *((r, False) for r in UNTIMED)], ids=str)
+def test_a_shuffled_file_gives_the_same_split(rule, timed):
+    table = published(timed)
+    a, rng = Split.of(Dataset.from_raw(Raw(table)), rule, seed=3), np.random.default_rng(1)
+    for rows in (table, repeated(table)):
+        for order in (np.arange(len(rows))[::-1], rng.permutation(len(rows)), rng.permutation(len(rows))):
+            b = Split.of(Dataset.from_raw(Raw(rows.take(order))), rule, seed=3)
+            assert a.fingerprint == b.fingerprint
+            assert a.part.tolist() == b.part.tolist()
+            assert a.data.interactions == b.data.interactions
+            for part in (TRAIN, HISTORY, VALID, TEST):
+                assert by_id(a.data, a.part, part) == by_id(b.data, b.part, part)
+
+
+@pytest.mark.parametrize("rule", [r for r in ALL_RULES if r not in (
+    GlobalTime(), Given(), ColdItems(holdout=0.0), ColdUsers(holdout=0.0))], ids=str)
+def test_only_the_sorting_makes_it_so_because_parts_are_drawn_by_row(rule):
+    data = Dataset.from_raw(Raw(published(timed=True)))
+    other = replace(data, interactions=data.interactions.take(np.random.default_rng(1).permutation(len(data))))
+    assert other.fingerprint == data.fingerprint
+    assert Split.of(other, rule, seed=3).fingerprint != Split.of(data, rule, seed=3).fingerprint
 
 
 def test_cold_users_are_cold_and_disjoint():

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ CONTENT = {"item": [10, 20, 30, 40, 50], "text": ["ten", "twenty", "thirty", "fo
 
 
 class Listed(SplitRule):
-    """The parts as they are written down here."""
+    """The parts as they are written down here, in the order of (user, item)."""
 
     __dataclass_fields__ = {}  # noqa: RUF012
 
@@ -38,7 +39,7 @@ def ids(split, pairs):
 @pytest.fixture
 def split():
     """Trained: (3, 40) and (3, 30); user 1 and items 10, 20, 50 are cold."""
-    return Split.of(data(), Listed(VALID, TEST, UNUSED, TRAIN, TRAIN, HISTORY), seed=5)
+    return Split.of(data(), Listed(VALID, TEST, UNUSED, HISTORY, TRAIN, TRAIN), seed=5)
 
 
 def test_warm_users_and_items_come_first_in_their_own_order(split):
@@ -60,9 +61,10 @@ def test_content_moves_with_its_item_and_times_with_their_interaction(split):
     names = {"10": "ten", "20": "twenty", "30": "thirty", "40": "forty", "50": "fifty"}
     assert split.data.item_content["text"].to_pylist() == [names[id_] for id_ in split.data.items.ids.to_pylist()]
     assert split.data.user_content["age"].to_pylist() == [33, 11, 22]
-    assert split.data.interactions["time"].to_pylist() == ROWS["time"]
-    assert split.data.users.names(split.data.user) == [str(u) for u in ROWS["user"]]
-    assert split.data.items.names(split.data.item) == [str(i) for i in ROWS["item"]]
+    users, items, times = zip(*sorted(zip(*ROWS.values(), strict=True)), strict=True)
+    assert split.data.interactions["time"].to_pylist() == list(times) == [6, 5, 4, 1, 3, 2]
+    assert split.data.users.names(split.data.user) == [str(u) for u in users]
+    assert split.data.items.names(split.data.item) == [str(i) for i in items]
 
 
 def test_a_data_set_is_not_changed_by_its_split():
@@ -130,8 +132,11 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_the_rows():
     order = [4, 2, 0, 5, 1, 3]
     shuffled = Dataset.from_frames(pa.table(ROWS).take(order), pa.table(CONTENT).take([3, 1, 4, 0, 2]), time="time")
     straight = Dataset.from_frames(pa.table(ROWS), pa.table(CONTENT), time="time")
+    unsorted = replace(straight, interactions=straight.interactions.take(order))
     rule = GlobalTime(0.2, 0.2)
     assert Split.of(shuffled, rule).fingerprint == Split.of(straight, rule).fingerprint
+    assert Split.of(unsorted, rule).part.tolist() != Split.of(straight, rule).part.tolist()
+    assert Split.of(unsorted, rule).fingerprint == Split.of(straight, rule).fingerprint
 
 
 def test_pairs_as_a_matrix_of_users_and_items():

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import time
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 import mmgraph.features.store as store
 from mmgraph.data.vocabulary import Vocabulary
@@ -123,38 +125,62 @@ def test_save_into_an_empty_folder(features, tmp_path):
 def test_save_does_not_replace_what_is_not_a_store(features, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for target in (tmp_path, tmp_path / "thesis.tex"):
-        with pytest.raises(FileExistsError, match="exists and is not a feature store"):
+        with pytest.raises(FileExistsError, match="exists and is not a folder of mmgraph-features; choose"):
             save(features, target)
     (tmp_path / "meta.json").write_text('{"format": "else"}')
-    with pytest.raises(FileExistsError, match="exists and is not a feature store"):
+    with pytest.raises(FileExistsError, match="exists and is not a folder of mmgraph-features; choose"):
         save(features, tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["meta.json", "thesis.tex"]
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "meta.json").read_text() == '{"format": "else"}'
 
 
 def fail(*_):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("step", ["save_file", "sha256", "swap"])
-@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize(("step", "existing"), [
+    *((step, existing) for step in ("save_file", "sha256", "meta", "swap") for existing in (True, False)),
+    ("aside", True)])
 def test_a_failed_save_changes_nothing(step, existing, features, tmp_path, monkeypatch):
     if existing:
         save(features, tmp_path / "s")
-    replace, calls = os.replace, []
+    replace, failed = os.replace, []
 
-    def second_fails(a, b):
-        calls.append(a)
-        fail() if len(calls) == 1 + existing else replace(a, b)
+    def once_fails(a, b):
+        here = {"meta": b.name == "meta.json", "aside": a == tmp_path / "s", "swap": b == tmp_path / "s"}[step]
+        if here and not failed:
+            failed.append(b)
+            fail()
+        replace(a, b)
 
-    monkeypatch.setattr(*((os, "replace", second_fails) if step == "swap" else (store, step, fail)))
-    with pytest.raises(OSError, match=r"could not save Features\(1 items.*No space left.*nothing was changed") as error:
+    by_rename = step in ("meta", "aside", "swap")
+    monkeypatch.setattr(*((os, "replace", once_fails) if by_rename else (store, step, fail)))
+    with pytest.raises(OSError, match=r"not save mmgraph-features to .*No space left.*nothing was changed") as error:
         save(features.rows(np.array([0])), tmp_path / "s")
+    assert len(failed) == by_rename
     assert error.value.errno == 28
     assert str(tmp_path / "s") in str(error.value)
     assert os.listdir(tmp_path) == (["s"] if existing else [])
     monkeypatch.undo()
     if existing:
         assert same(load(tmp_path / "s"), features)
+
+
+def test_a_failure_inside_safetensors_changes_nothing(features, tmp_path, monkeypatch):
+    def full(_, file):
+        file.write_bytes(b"half")
+        raise SafetensorError("I/O error: no space")
+
+    save(features, tmp_path / "s")
+    monkeypatch.setattr(store, "save_file", full)
+    with pytest.raises(OSError, match=r"could not save .* writing text.safetensors failed: I/O error: no sp") as error:
+        save(features.rows(np.array([0])), tmp_path / "s")
+    assert error.value.errno == errno.EIO
+    assert os.listdir(tmp_path) == ["s"]
+    monkeypatch.undo()
+    verify(tmp_path / "s")
+    assert same(load(tmp_path / "s"), features)
 
 
 def test_an_interrupted_save_changes_nothing(features, tmp_path, monkeypatch):
@@ -178,10 +204,10 @@ def test_meta_that_is_not_json_is_refused(features, tmp_path):
 
 def test_loading_what_is_not_a_store(tmp_path):
     for read in (load, verify):
-        with pytest.raises(FileNotFoundError, match=r"meta.json is missing: .* is not a feature store"):
+        with pytest.raises(FileNotFoundError, match=r"meta.json is missing: .* is not a folder of mmgraph-features"):
             read(tmp_path)
     (tmp_path / "meta.json").write_text('{"format": "else"}')
-    with pytest.raises(ValueError, match=r"is not a feature store: its meta.json does not say"):
+    with pytest.raises(ValueError, match=r"is not a folder of mmgraph-features: its meta.json does not say"):
         load(tmp_path)
     (tmp_path / "meta.json").write_text('{"form')
     with pytest.raises(ValueError, match=r"meta.json is damaged"):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from study_world import tiny
 
-from mmgraph.study.comparison import Comparison, Row, figure, save, table, write_text
+from mmgraph.study.comparison import Comparison, Row, figure, save, table
 
 SIZES = {"warm": 1000, "cold": 10, "all": 1010}
 
@@ -125,10 +125,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, fails):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "no space left")
 
-    file = tmp_path / "page.html"
-    write_text(file, "old\r\n")
-    monkeypatch.setattr(*((os, "replace") if fails == "replace" else (type(file), "write_text")), full)
+    save(comparison({"a": (0.5,)}), tmp_path)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    assert sorted(before) == ["results.csv", "results.json"]
+    monkeypatch.setattr(*((os, "replace") if fails == "replace" else (type(tmp_path), "write_text")), full)
     with pytest.raises(OSError, match="no space"):
-        write_text(file, "new")
-    assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
-    assert file.read_bytes() == b"old\r\n"
+        save(comparison({"a": (0.25,)}), tmp_path)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
