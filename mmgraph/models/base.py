@@ -114,7 +114,8 @@ class HistoryScorer:
 
     @cached_property
     def _average(self) -> Float[Tensor, "1 items"]:
-        share = self.interactions.in_degree[:self.n_known] / self.interactions.n_source
+        n_users = (self.interactions.out_degree > 0).sum()
+        share = self.interactions.in_degree[:self.n_known] / n_users
         known = torch.arange(self.n_known, device=share.device)
         return self._summed(csr_tensor(known.new_tensor([0, self.n_known]), known, share, (1, self.n_known)))
 

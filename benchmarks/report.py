@@ -1,0 +1,90 @@
+"""Write the tables of the README from the rows in ``results``: nothing is typed by hand.
+
+python benchmarks/report.py
+"""
+
+from typing import Any
+
+from _rows import HERE, rows
+
+README = HERE.parent / "README.md"
+START, END = "<!-- results -->", "<!-- /results -->"
+
+
+def main() -> None:
+    """Replace what stands between the two marks."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    sections = [movielens(), baby(), pins(), speed()]
+    new = before + START + "\n## Results\n\n" + "\n\n".join(s for s in sections if s) + "\n" + END + after
+    README.write_text(new, encoding="utf-8")
+
+
+def movielens() -> str:
+    """Warm and cold films, all models."""
+    found = [r for r in rows("movielens_cold") if r["what"] == "test" and not r["quick"]]
+    if not found:
+        return ""
+    one, n = found[0], found[0]["n_candidates"]
+    lines = [f"### MovieLens 1M from raw posters and plots, a fifth of the films unseen\n\n"
+             f"Recall@20 / NDCG@20 on test, one split and one seed; settings and epochs chosen on validation, two "
+             f"settings per model. `python benchmarks/movielens_cold.py`, {where(one)}.\n",
+             f"| model | warm ({n['warm']:,} films) | cold ({n['cold']:,} films) | all ({n['all']:,} films) | "
+             f"fit, s |", "|---|---|---|---|---|"]
+    for r in found:
+        name = r["model"] + (", features permuted" if r["features are"] == "permuted" else "")
+        cells = (f"{r['metrics'][f'{on} recall@20']:.4f} ± {r['half widths'][f'{on} recall@20']:.4f} / "
+                 f"{r['metrics'][f'{on} ndcg@20']:.4f}" for on in ("warm", "cold", "all"))
+        lines.append(f"| {name} | {' | '.join(cells)} | {r['seconds']:.0f} |" if "seconds" in r
+                     else f"| {name} | {' | '.join(cells)} | – |")
+    lines.append("\n± is half of the 95 % interval over users; columns cannot be compared with each other.")
+    return "\n".join(lines)
+
+
+def baby() -> str:
+    """LightGCN on Baby."""
+    found = [r for r in rows("lightgcn_baby") if r["what"] == "test"]
+    if not found:
+        return ""
+    r = found[-1]
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in r["metrics"].items())
+    return (f"### LightGCN on Amazon Baby, the standard split\n\n{figures} on test (published: recall@20 .0754, "
+            f"ndcg@20 .0328); {r['settings']} chosen on validation, {r['epochs']} epochs, {r['seconds']:.0f} s with "
+            f"all validation. `python benchmarks/lightgcn_baby.py`, {where(r)}.")
+
+
+def pins() -> str:
+    """Known figures of simple models."""
+    latest = {(r["data"], r["model"]): r for r in rows("pins")}
+    if not latest:
+        return ""
+    lines = [f"### Pins\n\nRecall@10, Recall@20, NDCG@10, NDCG@20 on test, ours (known). `python benchmarks/pins.py`, "
+             f"{where(next(iter(latest.values())))}.\n", "| data | model | | | | |", "|---|---|---|---|---|---|"]
+    for (data, model), r in latest.items():
+        cells = (f"{v:.4f} ({p:.4f})" for v, p in zip(r["metrics"].values(), r["pins"], strict=True))
+        lines.append(f"| {data} | {model} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """Ratios of medians."""
+    latest = {(r["what"], r["data"]): r for r in rows("speed")}
+    if not latest:
+        return ""
+    lines = [f"### Speed\n\nBoth sides in turn in one process. `python benchmarks/speed.py`, "
+             f"{where(next(iter(latest.values())))}.\n", "| what | data | ours | the usual way | ratio of medians |",
+             "|---|---|---|---|---|"]
+    lines += [f"| {what} | {data} | {r['ours_s'] * 1e3:,.0f} ms | {r['theirs_s'] * 1e3:,.0f} ms | {r['ratio']:.3f} |"
+              for (what, data), r in latest.items()]
+    return "\n".join(lines)
+
+
+def where(row: dict[str, Any]) -> str:
+    """Seed, commit and hardware of a row."""
+    seed = f"seed {row['seed']}, " if "seed" in row else ""
+    return f"{seed}commit {row['commit']}, {row['hardware']}"
+
+
+if __name__ == "__main__":
+    main()
