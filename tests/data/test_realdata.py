@@ -124,7 +124,6 @@ def test_sports_asins_keep_the_order_of_the_numbers(data_root):
     assert data.items.ids[0].as_py() == "1881509818"
     rows = data.interactions["part"].to_numpy(zero_copy_only=False) == "train"
     assert np.array_equal(np.stack([data.user[rows], data.item[rows]]), train[:, np.lexsort(train[::-1])])
-    assert np.array_equal(data.user[: train.shape[1]], train[0])
 
 
 def test_citeulike_has_words_tags_and_citations(data_root):
