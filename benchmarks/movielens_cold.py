@@ -41,7 +41,8 @@ SPACE: Mapping[str, tuple[type[Model], tuple[dict[str, Any], dict[str, Any]]]] =
 }
 TRAINING: dict[str, Any] = {"lr": 5e-3, "batch_size": 8192, "max_epochs": 24, "every": 2, "patience": 3}
 SLOW = {GAT: {"batch_size": 65536, "max_epochs": 30, "every": 3, "lr": 1e-2, "patience": 3}}  # a step is dear
-READS_CONTENT = ("ItemKNN", "VBPR", "FREEDOM", "GAT", "GAT with genres and people")  # by themselves, not only through the policy for new items
+# Models that read content by themselves, not only through the policy for new items:
+READS_CONTENT = ("ItemKNN", "VBPR", "FREEDOM", "GAT", "GAT with genres and people")
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 
 

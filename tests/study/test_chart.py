@@ -25,6 +25,15 @@ def test_names_models_candidates_and_metric_as_text(c):
     assert not any(text.startswith("all") for text in found)
 
 
+def test_models_stand_in_the_order_of_the_table_from_the_top(c):
+    height = {e.text: float(e.get("y")) for e in ET.fromstring(chart(c).replace("xlink:", "")).iter("text")}
+    assert height["a"] < height["$x$ <b> -->"] < height["TOP"]
+
+
+def test_a_long_label_leaves_room_for_the_bars():
+    assert "x" * 23 + "…" in texts(chart(comparison({"x" * 99: (0.5, 0.2, 0.1)})))
+
+
 def test_all_items_where_there_is_no_cold_set(c):
     c.rows[:] = [row for row in c.rows if row.candidates == "all"]
     assert "all: 1,010 items" in texts(chart(c))

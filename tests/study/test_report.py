@@ -117,6 +117,15 @@ def test_lists_are_those_that_were_evaluated(comparison, tmp_path):
         assert np.mean(recall) == pytest.approx(column.cells[label].mean, abs=1e-12)
 
 
+def test_scores_are_those_of_the_model_and_the_user(comparison, tmp_path):
+    write_report(comparison, tmp_path / "page.html", compare_two=(BPR, POP), users=["u0", "u2"], k=4)
+    page, data = Page((tmp_path / "page.html").read_text()), comparison.split.data
+    for user, items in (("u0", page.lists[2]), ("u2", page.lists[5])):
+        scores = comparison.fitted[BPR].scores(torch.from_numpy(data.users.numbers([user])))[0]
+        expected = scores[torch.from_numpy(data.items.numbers([item["id"] for item in items]))].tolist()
+        assert [item["text"].split()[-1] for item in items] == [f"{score:.3g}" for score in expected]
+
+
 def test_on_validation_its_items_are_candidates(shown, tmp_path):
     c = compare({"pop": (Popularity, {})}, shown, part="valid", ks=(3,))
     write_report(c, tmp_path / "page.html", users=["u0"], k=99)
@@ -230,6 +239,19 @@ def test_what_is_revealed_counts_for_the_draw():
     assert {drawn(split, "test", 1, seed).item() for seed in range(20)} == {1}
     split = replace(split, part=np.where(split.part == VALID, HISTORY, split.part))
     assert {drawn(split, "test", 1, seed).item() for seed in range(20)} == {3}
+
+
+def test_the_draw_follows_the_seed_of_the_comparison(comparison, tmp_path):
+    firsts = set()
+    for seed in range(5):
+        c = replace(comparison, rows=[replace(row, seed=seed) for row in comparison.rows])
+        write_report(c, tmp_path / "page.html", n_users=1, k=1)
+        (first,) = drawn(c.split, "test", 1, seed)
+        firsts.add(first)
+        text = Page((tmp_path / "page.html").read_text()).text
+        assert f"User u{first} " in text
+        assert f"(seed {seed})" in text
+    assert len(firsts) == 2
 
 
 def test_no_user_is_drawn_who_has_nothing_held_out(comparison, tmp_path):
