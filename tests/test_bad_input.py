@@ -102,6 +102,15 @@ def test_k_larger_than_the_catalogue(split):
         mg.evaluate(mg.fit(mg.Popularity, split), split)
 
 
+@pytest.mark.parametrize(("given", "says"), [({"only": ["colt"]}, "only must be among warm, cold, all, got 'colt'"),
+                                             ({"seen": "all"}, "seen must be among known, train, got 'all'"),
+                                             ({"metrics": ["recal"]}, r"no metric \['recal'\]; there are")])
+def test_a_misspelt_option_of_evaluate(split, given, says):
+    plain = getattr(mg.evaluate, "__wrapped__", mg.evaluate)  # without the type checker that tests add
+    with pytest.raises((KeyError, ValueError), match=says):
+        plain(mg.fit(mg.Popularity, split), split, ks=[2], **given)
+
+
 def test_a_misspelt_hyper_parameter(split):
     with pytest.raises(TypeError, match="EASE has no hyper-parameter 'l3'; it has k, l2, unseen"):
         mg.fit(mg.EASE, split, l3=1.0)

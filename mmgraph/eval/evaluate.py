@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from mmgraph.models.base import Scorer
 
 Part = Literal["valid", "test"]
 Candidates = Literal["warm", "cold", "all"]
+Seen = Literal["known", "train"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Evaluation:
 
 
 def evaluate(scorer: Scorer, split: Split, *, part: Part = "valid", ks: Sequence[int] = (10, 20),
-             metrics: Sequence[str] = ("recall", "ndcg"), seen: Literal["known", "train"] = "known",
+             metrics: Sequence[str] = ("recall", "ndcg"), seen: Seen = "known",
              only: Sequence[Candidates] = ("warm", "cold", "all")) -> Evaluation:
     """Rank all items for every user who has held-out interactions.
 
@@ -83,9 +84,12 @@ def evaluate(scorer: Scorer, split: Split, *, part: Part = "valid", ks: Sequence
         PermissionError: if the test part is locked.
         ValueError: if k exceeds the catalogue, a score is NaN, or the scorer has another number of items.
     """
-    unknown = set(metrics) - set(METRICS)
-    if unknown:
-        raise KeyError(f"no metric {sorted(unknown)}; there are {sorted(METRICS)}.")
+    if unknown := sorted(set(metrics) - set(METRICS)):
+        raise KeyError(f"no metric {unknown}; there are {sorted(METRICS)}.")
+    for name, given, known_words in (("part", {part}, get_args(Part)), ("seen", {seen}, get_args(Seen)),
+                                     ("only", set(only), get_args(Candidates))):
+        if stray := sorted(given - set(known_words)):
+            raise ValueError(f"{name} must be among {', '.join(known_words)}, got {', '.join(map(repr, stray))}.")
     if scorer.n_items != len(split.data.items):
         raise ValueError(f"the scorer ranks {scorer.n_items} items, the split has {len(split.data.items)}.")
     held: Pairs = getattr(split, part)

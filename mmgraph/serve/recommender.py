@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.folder import read_meta, whole_folder, write_json
+from mmgraph.data.frames import arrow, column
 from mmgraph.data.split import Pairs
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.eval.rank import rank
@@ -88,14 +90,16 @@ class Recommender:
         number = torch.from_numpy(self.fitted.users.numbers([user]))
         return self.fitted.items.names(self.fitted.graph.interactions.rows(number).indices.cpu())
 
-    def add_items(self, features: Features, content: pa.Table | None = None) -> "Recommender":
+    def add_items(self, features: Features, content: Any = None) -> "Recommender":
         """The recommender with more items, which are recommended at once: nothing is trained, no known score moves.
 
         Args:
             features: content of the new items, with their ids; made by the encoders that the model was trained with.
-            content: their rows for `content`; columns that are missing become null.
+            content: a frame with the column ``item`` and what there is to show of them, joined by id; what is missing
+                becomes null.
 
         Raises:
+            KeyError: if the content has no column ``item``.
             ValueError: if an id is there already, or a modality has another width.
         """
         old, features = self.fitted, features.to(self.fitted.graph.device)
@@ -110,9 +114,7 @@ class Recommender:
                         {m: torch.cat([p, features.present[m]]) for m, p in old.features.present.items()},
                         old.features.meta)
         graph = old.model.prepare(old.graph.extend(items=len(features)), both)
-        rows = pa.table({name: pa.nulls(len(features), kind) if content is None or name not in content.column_names
-                         else content[name].cast(kind) for name, kind in
-                         zip(self.content.column_names, self.content.schema.types, strict=True)})
+        rows = _content_of(features.ids, content, self.content.schema)
         return replace(self, fitted=replace(old, items=items, graph=graph, features=both),
                        content=pa.concat_tables([self.content, rows]) if rows.num_columns else self.content)
 
@@ -179,3 +181,12 @@ def _graph(meta: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> Graph:
 def _arrays(graph: Graph) -> dict[str, Tensor]:
     return {f"{s}|{name}|{t}|{a}": getattr(relation, a) for (s, name, t), relation in graph.relations.items()
             for a in ARRAYS}
+
+
+def _content_of(ids: Vocabulary, frame: Any, like: pa.Schema) -> pa.Table:
+    """Rows for these items in the columns of the catalogue, joined by id; null for what the frame does not have."""
+    table = pa.table({"item": pa.array([], pa.string())}) if frame is None else arrow(frame, "content")
+    at = pa.array(Vocabulary(column(table, "item", "content")).find(ids.ids))
+    at = pc.if_else(pc.less(at, 0), None, at)
+    return pa.table({name: table[name].take(at).cast(kind) if name in table.column_names else pa.nulls(len(ids), kind)
+                     for name, kind in zip(like.names, like.types, strict=True)})

@@ -141,10 +141,13 @@ def test_an_added_item_is_recommended_to_those_whose_taste_it_is(ease):
 
 
 def test_added_items_bring_their_content(ease):
-    rows = pa.table({"genre": [["even"], ["odd"], None, []], "price": [1, 2, 3, 4]})
+    rows = pa.table({"genre": [[], ["even"], ["odd"], ["none of them"]], "price": [4, 1, 2, 9],
+                     "item": ["243", "240", "241", "999"]})
     content = ease.add_items(NEW, rows).content
-    assert content["genre"].to_pylist()[-4:] == [["even"], ["odd"], None, []]
+    assert content["genre"].to_pylist()[-4:] == [["even"], ["odd"], None, []], "joined by id, whatever the order"
     assert content["text"].to_pylist()[-4:] == [None] * 4
+    with pytest.raises(KeyError, match="the content have no column 'item', only"):
+        ease.add_items(NEW, rows.drop_columns(["item"]))
     assert content.column_names == ["text", "genre"]
 
 
