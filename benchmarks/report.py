@@ -77,6 +77,7 @@ def speed() -> str:
              "|---|---|---|---|---|"]
     lines += [f"| {what} | {data} | {r['ours_s'] * 1e3:,.0f} ms | {r['theirs_s'] * 1e3:,.0f} ms | {r['ratio']:.3f} |"
               for (what, data), r in latest.items()]
+    lines += [f"\n{r['what']}: {r['median_s']:.2f} s (median of {r['runs']})." for r in rows("rows")[-1:]]
     return "\n".join(lines)
 
 
