@@ -10,7 +10,7 @@ from mmgraph.graph.relation import Relation
 from mmgraph.graph.topk import top_k
 from mmgraph.models.base import Scorer
 
-BLOCK = 2**25  # scores held at a time: 128 MB of float32
+BLOCK = 2**21  # scores held at a time: 16 MB of float64, which caches still like
 
 
 def rank(scorer: Scorer, users: Int[Tensor, " users"], k: int, *, seen: Relation | None = None,
