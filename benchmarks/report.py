@@ -38,6 +38,10 @@ def movielens() -> str:
                  f"{r['metrics'][f'{on} ndcg@20']:.4f}" for on in ("warm", "cold", "all"))
         lines.append(f"| {name} | {' | '.join(cells)} | {r['seconds']:.0f} |" if "seconds" in r
                      else f"| {name} | {' | '.join(cells)} | – |")
+    late = sorted({r["model"] for r in found if r["commit"] != one["commit"]})
+    if late:
+        lines.append(f"\nAdded after the other rows had been read on test (settings still from validation): "
+                     f"{', '.join(late)}. There the permuted control moves attributes and features together.")
     lines.append("\n± is half of the 95 % interval over users; columns cannot be compared with each other.")
     return "\n".join(lines)
 
