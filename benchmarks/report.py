@@ -38,7 +38,7 @@ def movielens() -> str:
                  f"{r['metrics'][f'{on} ndcg@20']:.4f}" for on in ("warm", "cold", "all"))
         lines.append(f"| {name} | {' | '.join(cells)} | {r['seconds']:.0f} |" if "seconds" in r
                      else f"| {name} | {' | '.join(cells)} | – |")
-    late = sorted({r["model"] for r in found if r["commit"] != one["commit"]})
+    late = sorted({f"{r['model']} (commit {r['commit']})" for r in found if r["commit"] != one["commit"]})
     if late:
         lines.append(f"\nAdded after the other rows had been read on test (settings still from validation): "
                      f"{', '.join(late)}. There the permuted control moves attributes and features together.")
@@ -76,12 +76,12 @@ def speed() -> str:
     latest = {(r["what"], r["data"]): r for r in rows("speed")}
     if not latest:
         return ""
-    lines = [f"### Speed\n\nBoth sides in turn in one process. `python benchmarks/speed.py`, "
-             f"{where(next(iter(latest.values())))}.\n", "| what | data | ours | the usual way | ratio of medians |",
-             "|---|---|---|---|---|"]
-    lines += [f"| {what} | {data} | {r['ours_s'] * 1e3:,.0f} ms | {r['theirs_s'] * 1e3:,.0f} ms | {r['ratio']:.3f} |"
-              for (what, data), r in latest.items()]
-    lines += [f"\n{r['what']}: {r['median_s']:.2f} s (median of {r['runs']})." for r in rows("rows")[-1:]]
+    lines = ["### Speed\n\nBoth sides in turn in one process; medians. `python benchmarks/speed.py`, "
+             f"{next(iter(latest.values()))['hardware']}.\n",
+             "| what | data | ours | the usual way | ratio | bar | commit |", "|---|---|---|---|---|---|---|"]
+    lines += [f"| {what} | {data} | {r['ours_s'] * 1e3:,.0f} ms | {r['theirs_s'] * 1e3:,.0f} ms | {r['ratio']:.3f} | "
+              f"{r['bar']}{'' if r['met'] else ', missed'} | {r['commit']} |" for (what, data), r in latest.items()]
+    lines += [f"\n{r['what']}: {r['median_s']:.2f} s (median of {r['runs']}, {where(r)})." for r in rows("rows")[-1:]]
     return "\n".join(lines)
 
 
