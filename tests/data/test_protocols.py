@@ -282,3 +282,10 @@ def test_a_share_must_be_a_fraction(rule):
 def test_reveal_must_be_a_number():
     with pytest.raises(ValueError, match="reveal is a number of interactions, 0 or more, got -1"):
         assigned(ColdUsers(reveal=-1), random_data())
+
+
+def test_a_user_with_exactly_few_interactions_gives_the_share():
+    table = pa.table({"user": ["u"] * 6 + ["v"] * 5, "item": [*"abcdef", *"abcde"]})
+    split = Split.of(Dataset.from_frames(table), RandomPerUser(share=0.5, few=6), 0)
+    held = [np.bincount(part.users, minlength=2).tolist() for part in (split.valid, split.unlock_test().test)]
+    assert held == [[1, 1], [2, 1]], "u has 6, half of them; v has fewer, one and one"
