@@ -11,6 +11,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from mmgraph import cli_features
 from mmgraph.data import ColdItems, Dataset, Split, load
 from mmgraph.data.folder import read_json, write_text
 from mmgraph.data.raw import MODALITIES
@@ -19,6 +20,7 @@ from mmgraph.data.world import World, world
 from mmgraph.eval.evaluate import Part
 from mmgraph.eval.evaluate import evaluate as evaluate_on
 from mmgraph.features import content_features
+from mmgraph.features import load as load_features
 from mmgraph.models import BPRMF, EASE, FREEDOM, GAT, VBPR, ItemKNN, LightGCN, Model, Popularity, TableScorer
 from mmgraph.serve import Recommender
 from mmgraph.study import Comparison, compare, save, table, write_report
@@ -47,9 +49,10 @@ def demo(out: str = "mmgraph-demo", seed: int = 0) -> None:
 
 
 def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = None, image: str | None = None,
-          audio: str | None = None, video: str | None = None, attributes: Sequence[str] = (), seed: int = 0,
-          max_epochs: int = 30, patience: int = 3, every: int = 1, lr: float = 1e-3, batch_size: int = 4096, *,
-          model: Choice = (FREEDOM, {}), rule: SplitRule | None = None) -> None:
+          audio: str | None = None, video: str | None = None, features: str | None = None,
+          attributes: Sequence[str] = (), seed: int = 0, max_epochs: int = 30, patience: int = 3, every: int = 1,
+          lr: float = 1e-3, batch_size: int = 4096, *, model: Choice = (FREEDOM, {}),
+          rule: SplitRule | None = None) -> None:
     """Train a model beside three baselines; end with a table, a report page and a bundle that recommends.
 
     Args:
@@ -60,6 +63,7 @@ def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = Non
         image: encoder of the pictures.
         audio: encoder of the sounds.
         video: encoder of the films.
+        features: folder that ``mmgraph encode`` left, to be used instead of encoding.
         attributes: columns of items or users that become nodes of the graph.
         seed: of the split and the training.
         max_epochs: at most this many epochs.
@@ -73,12 +77,13 @@ def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = Non
     dataset = load(data, root)
     split = dataset.split(rule or ColdItems(), seed=seed)
     encoders: dict[str, Any] = {"text": text, "image": image, "audio": audio, "video": video}
-    has_content = dataset.vectors or set(MODALITIES) & set(dataset.item_content.column_names)
-    features = content_features(dataset, fit_items=warm_ids(split), **encoders) \
+    encoded = load_features(features) if features is not None else None
+    has_content = dataset.vectors or encoded or set(MODALITIES) & set(dataset.item_content.column_names)
+    content = content_features(dataset, fit_items=warm_ids(split), encoded=encoded, **encoders) \
         if has_content or any(encoders.values()) else None
     cls, hyper = model
     models = BASELINES | {cls.__name__: (cls, {**hyper, "checkpoint": Path(out) / "checkpoint"})}
-    found = compare(models, split, features, seed=seed, attributes=attributes, max_epochs=max_epochs,
+    found = compare(models, split, content, seed=seed, attributes=attributes, max_epochs=max_epochs,
                     patience=patience, every=every, lr=lr, batch_size=batch_size)
     finish(found, dataset, Path(out), best=cls.__name__)
 
@@ -93,7 +98,7 @@ def evaluate(run: str, part: Part = "test", ks: Sequence[int] = (10, 20),
         ks: list lengths.
         metrics: names of metrics.
     """
-    config = command(train).parse_path(str(Path(run) / CONFIG))
+    config = options_of(train).parse_path(str(Path(run) / CONFIG))
     split = load(config.data, config.root).split(rule_of(config), seed=config.seed)
     trained_on = read_json(Path(run) / "results.json", "a run")["provenance"]["split fingerprint"]
     if trained_on != split.fingerprint:
@@ -116,7 +121,12 @@ def recommend(bundle: str, users: Sequence[str], k: int = 10, new: bool = False)
     print(recommender.recommend(users, k, among="new" if new else "all").to_string(index=False))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "train": train, "evaluate": evaluate, "recommend": recommend}
+COMMANDS: dict[str, Any] = {
+    "demo": demo, "encode": cli_features.encode,
+    "features": {"inspect": cli_features.inspect, "verify": cli_features.check, "export": cli_features.export},
+    "train": train, "evaluate": evaluate, "recommend": recommend,
+}
+HELP = {"features": "look at a folder of features, check it, or write it in the layout of other tools"}
 
 
 def warm_ids(split: Split) -> Sequence[str]:
@@ -139,16 +149,17 @@ def finish(found: Comparison, data: Dataset, out: Path, best: str) -> None:
           f"{out / 'bundle'}: {best}, ready to recommend.")
 
 
-def parser() -> ArgumentParser:
+def parser(commands: Mapping[str, Any] = COMMANDS) -> ArgumentParser:
     """The commands and their options."""
     top = ArgumentParser(prog="mmgraph", description="Multimodal graph recommendation, cold items included.")
-    commands = top.add_subcommands(title="commands")
-    for name, function in COMMANDS.items():
-        commands.add_subcommand(name, command(function), help=(function.__doc__ or "").partition("\n")[0])
+    choices = top.add_subcommands(title="commands")
+    for name, of in commands.items():
+        about = HELP[name] if isinstance(of, dict) else (of.__doc__ or "").partition("\n")[0]
+        choices.add_subcommand(name, parser(of) if isinstance(of, dict) else options_of(of), help=about)
     return top
 
 
-def command(function: Callable[..., None]) -> ArgumentParser:
+def options_of(function: Callable[..., None]) -> ArgumentParser:
     """The options of one command."""
     options = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
     if function is train:
@@ -174,21 +185,29 @@ def rule_of(config: Namespace) -> SplitRule:
     return rule
 
 
+def run(command: Any, chosen: Namespace) -> None:
+    """Run a command, or the one that is chosen in a group of commands."""
+    if isinstance(command, dict):
+        run(command[chosen.subcommand], chosen[chosen.subcommand])
+        return
+    built = options_of(command).instantiate_classes(chosen)
+    command(**{name: value for name, value in vars(built).items() if name != "config"})
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that the user can mend is one line, not a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = parser().parse_args(arguments)
-    chosen = config[config.subcommand].as_dict()
     try:
         if config.subcommand == "train":
             picked = config.train.model
             hyper = picked.init_args.as_dict() if "init_args" in picked else {}
-            chosen = {k: v for k, v in chosen.items() if k not in ("model", "split", "config")}
+            chosen = {k: v for k, v in config.train.as_dict().items() if k not in ("model", "split", "config")}
             Path(config.train.out).mkdir(parents=True, exist_ok=True)
-            write_text(Path(config.train.out) / CONFIG, command(train).dump(config.train))
+            write_text(Path(config.train.out) / CONFIG, options_of(train).dump(config.train))
             train(**chosen, model=(named(picked.class_path), hyper), rule=rule_of(config.train))
         else:
-            COMMANDS[config.subcommand](**chosen)
+            run(COMMANDS[config.subcommand], config[config.subcommand])
     except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"mmgraph: {text}", file=sys.stderr)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 
@@ -66,6 +67,28 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(value, indent=1, ensure_ascii=False))
 
 
+@contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder; when the block ends without error, its files take their places in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".mmgraph-") as new:
+        yield Path(new)
+        for file in sorted(Path(new).iterdir()):
+            os.replace(file, folder / file.name)
+
+
+def own_file(file: Path) -> Path:
+    """The file, if it lies where it seems to: a folder from elsewhere must not make us read other places.
+
+    Raises:
+        ValueError: if it is a link that leads out of its folder.
+    """
+    if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
+        raise ValueError(f"{file} is a link that leads out of its folder, to {file.resolve()}; "
+                         f"copy the file there if you trust it.")
+    return file
+
+
 def read_json(file: Path, kind: str) -> Any:
     """The JSON in a file of a folder of this kind.
 
@@ -75,6 +98,7 @@ def read_json(file: Path, kind: str) -> Any:
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: {file.parent} is not a folder of {kind}.")
+    own_file(file)
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,19 +1,16 @@
 """What a recording sounds like, without a pretrained model: its spectrum, its timbre, and how they change."""
 
 from collections.abc import Iterable, Sequence
-from math import gcd, inf
+from math import inf
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmgraph.features.encoder import Unreadable
-from mmgraph.features.image import name_of, readable
+from mmgraph.features.decode_audio import RATES, is_silent, read_audio
 
 QUIET = 1e-6  # mel energies well below this count as silence
-RATES = (1_000, 768_000)  # Hz; a header that claims another rate is broken
 
 
 class ClassicalAudio:
@@ -54,22 +51,8 @@ class ClassicalAudio:
                 "max_seconds": self.max_seconds}
 
     def decode(self, content: str | bytes) -> Float[Tensor, " samples"]:
-        """The channels' mean at ``sample_rate``, full scale = 1. A cut WAV file is what is left of it."""
-        try:
-            import soundfile
-        except ImportError as error:
-            raise ImportError('audio is decoded by soundfile: pip install "mmgraph[audio]"') from error
-        source = readable(content)
-        try:
-            with soundfile.SoundFile(source) as file:
-                rate = int(file.samplerate)
-                if not RATES[0] <= rate <= RATES[1]:
-                    raise Unreadable(f"the header claims {rate} Hz")
-                wave = file.read(int(self.max_seconds * rate), dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, Unreadable, OSError) as error:
-            raise Unreadable(f"{name_of(content)}: {_reason(error)}") from error
-        check_wave(wave, name_of(content))
-        return torch.from_numpy(resampled(wave.mean(1), rate, self.sample_rate))
+        """The channels' mean at ``sample_rate``, full scale = 1, see `read_audio`."""
+        return read_audio(content, self.sample_rate, self.max_seconds)
 
     def fit(self, decoded: Iterable[Any]) -> "ClassicalAudio":
         return self
@@ -78,25 +61,8 @@ class ClassicalAudio:
         rows = [describe(log_mel(wave, self.sample_rate, self.n_mels), self.n_mfcc) for wave in batch]
         return torch.stack(rows) if rows else torch.zeros(0, 2 * self.n_mels + 4 * self.n_mfcc)
 
-
-def check_wave(wave: Float[np.ndarray, "samples channels"], name: str) -> None:
-    """Refuse a recording that holds no sound at all.
-
-    Raises:
-        Unreadable: if it has no samples, or samples that are not finite.
-    """
-    if not wave.size:
-        raise Unreadable(f"{name}: a recording of zero length")
-    if bad := int((~np.isfinite(wave)).sum()):
-        raise Unreadable(f"{name}: {bad} of {wave.size} samples are NaN or infinite")
-
-
-def resampled(wave: Float[np.ndarray, " samples"], rate: int, wanted: int) -> Float[np.ndarray, " resampled"]:
-    """A wave at another sample rate, float32."""
-    from scipy.signal import resample_poly
-
-    common = gcd(rate, wanted)
-    return np.ascontiguousarray(resample_poly(wave, wanted // common, rate // common), dtype=np.float32)
+    def remark(self, decoded: Float[Tensor, " samples"]) -> str | None:
+        return "silent audio" if is_silent(decoded) else None
 
 
 def log_mel(wave: Float[Tensor, " samples"], sample_rate: int, n_mels: int) -> Float[Tensor, "mels frames"]:
@@ -128,8 +94,3 @@ def _transforms() -> Any:
     except ImportError as error:
         raise ImportError('audio is described by torchaudio: pip install "mmgraph[audio]"') from error
     return torchaudio.transforms
-
-
-def _reason(error: Exception) -> str:
-    reason = str(getattr(error, "error_string", error))  # libsndfile's own words, without the place
-    return "not a recording that libsndfile reads" if "Format not recognised" in reason else reason

@@ -12,7 +12,8 @@ from mmgraph.features.normalise import l2, standardise
 
 def content_features(data: Dataset, *, fit_items: Iterable[object] | None = None, text: Encoder | str | None = None,
                      image: Encoder | str | None = None, audio: Encoder | str | None = None,
-                     video: Encoder | str | None = None, progress: bool = True) -> Features:
+                     video: Encoder | str | None = None, encoded: Features | None = None,
+                     progress: bool = True) -> Features:
     """The features of every item: precomputed vectors where the data have them, else encoded content.
 
     Every modality but text is standardised per column, then all rows are scaled to length 1.
@@ -24,6 +25,8 @@ def content_features(data: Dataset, *, fit_items: Iterable[object] | None = None
         image: likewise.
         audio: likewise.
         video: likewise.
+        encoded: features that were encoded before (`encode`, `load`): joined by id, beside the vectors of the data;
+            nothing else is encoded unless an encoder is given.
         progress: show a bar.
 
     Raises:
@@ -33,7 +36,10 @@ def content_features(data: Dataset, *, fit_items: Iterable[object] | None = None
     features = Features.empty(data.items)
     for name, vectors in data.vectors.items():
         features = features | from_arrays(vectors.ids, {name: vectors.matrix}, known=data.items)
-    if any((text, image, audio, video)) or not data.vectors or _content(data) - set(data.vectors):
+    if encoded is not None:
+        features = features | encoded
+    asked = any((text, image, audio, video))
+    if asked or (encoded is None and (not data.vectors or _content(data) - set(data.vectors))):
         features = features | encode(data, text=text, image=image, audio=audio, video=video, fit_items=fit,
                                      progress=progress)
     other = [name for name in features.x if name != "text"]

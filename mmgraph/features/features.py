@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from mmgraph.data.types import Ints
@@ -22,6 +22,8 @@ class Features:
         x: modality → float matrix of shape (nodes, dim). Rows of absent content are zero.
         present: modality → bool vector of shape (nodes,): whether the node has this modality.
         meta: modality → how the matrix was made (encoder, preprocessing, versions), plain JSON.
+        content: modality → sha256 of each node's content as bytes, shape (nodes, 32); zeros where there is none or it
+            is not known. Not every modality has one.
         trusted: the values were checked before (rows of other features, a store): check shapes only, so that a
             memory-mapped matrix is not read.
 
@@ -34,12 +36,18 @@ class Features:
     x: Mapping[str, Float[Tensor, "nodes _"]]
     present: Mapping[str, Bool[Tensor, " nodes"]]
     meta: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    content: Mapping[str, UInt8[Tensor, "nodes 32"]] = field(default_factory=dict)
     trusted: InitVar[bool] = False
 
     def __post_init__(self, trusted: bool) -> None:
         if set(self.x) != set(self.present):
             raise ValueError(f"every modality needs a matrix and a mask; matrices: {sorted(self.x)}, "
                              f"masks: {sorted(self.present)}.")
+        for name, hashes in self.content.items():
+            if name not in self.x or hashes.dtype != torch.uint8 or hashes.shape != (len(self.ids), 32):
+                raise ValueError(f"the content hashes of {name!r} must be uint8 of shape ({len(self.ids)}, 32) beside "
+                                 f"a matrix of that name, got {hashes.dtype} {tuple(hashes.shape)}; "
+                                 f"modalities: {sorted(self.x)}.")
         for name in self.x:
             check_shape(name, self.x[name], self.present[name], self.ids)
             if not trusted:
@@ -62,7 +70,8 @@ class Features:
         numbers = np.arange(len(self))[numbers]
         index = torch.from_numpy(numbers)
         return replace(self, ids=self.ids.take(numbers), x={m: x[index] for m, x in self.x.items()},
-                       present={m: p[index] for m, p in self.present.items()}, trusted=True)
+                       present={m: p[index] for m, p in self.present.items()},
+                       content={m: c[index] for m, c in self.content.items()}, trusted=True)
 
     def aligned(self, ids: Vocabulary) -> "Features":
         """Rows in the order of ``ids``; an id that has no row here is absent in every modality.
@@ -76,7 +85,8 @@ class Features:
             return self
         at = torch.from_numpy(self.ids.find(ids.ids))
         return replace(self, ids=ids, x={m: _picked(x, at) for m, x in self.x.items()},
-                       present={m: _picked(p, at) for m, p in self.present.items()}, trusted=True)
+                       present={m: _picked(p, at) for m, p in self.present.items()},
+                       content={m: _picked(c, at) for m, c in self.content.items()}, trusted=True)
 
     def only(self, *names: str) -> "Features":
         """Only these modalities."""
@@ -84,7 +94,8 @@ class Features:
         if unknown:
             raise KeyError(f"no modality {sorted(unknown)}; there are {sorted(self.x)}.")
         return replace(self, x={m: self.x[m] for m in names}, present={m: self.present[m] for m in names},
-                       meta={m: self.meta[m] for m in names if m in self.meta}, trusted=True)
+                       meta={m: self.meta[m] for m in names if m in self.meta},
+                       content={m: self.content[m] for m in names if m in self.content}, trusted=True)
 
     def to(self, device: torch.device | str) -> "Features":
         """The same features on a device."""
@@ -100,8 +111,9 @@ class Features:
         """Both sets of modalities; ``other`` is joined by id and wins where a name is in both."""
         other = other.aligned(self.ids)
         kept = {m: about for m, about in self.meta.items() if m not in other.x}
+        content = {m: hashes for m, hashes in self.content.items() if m not in other.x}
         return Features(self.ids, {**self.x, **other.x}, {**self.present, **other.present}, {**kept, **other.meta},
-                        trusted=True)
+                        {**content, **other.content}, trusted=True)
 
 
 def from_arrays(ids: Any, arrays: Mapping[str, Any], *, what: str = "item",

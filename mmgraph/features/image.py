@@ -1,17 +1,15 @@
 """What an image looks like, without a pretrained model: its colours, where they lie, and where its edges run."""
 
-import os
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from mmgraph.features.encoder import Unreadable
+from mmgraph.features.decode_image import read_image
 
 HUES, SHADES, TURNS = 8, 3, 9  # bins of hue; of saturation and of value; of edge orientation
 FAINT = 0.01  # gradients well below one percent of the range are noise, not edges
@@ -46,16 +44,11 @@ class ClassicalImage:
 
     def decode(self, content: str | bytes) -> UInt8[np.ndarray, "size size 3"]:
         """The image upright as its EXIF says, its first frame, on white where transparent, scaled to a square."""
-        source = readable(content)
-        try:
-            with Image.open(source) as image:
-                if image.width * image.height > self.max_pixels:
-                    raise Unreadable(f"{image.width}x{image.height} pixels are more than max_pixels={self.max_pixels}")
-                image.draft(None, (2 * self.size, 2 * self.size))  # lets JPEG skip detail that scaling would drop
-                square = (self.size, self.size)
-                return np.asarray(rgb(ImageOps.exif_transpose(image)).resize(square, Image.Resampling.BILINEAR))
-        except Exception as error:  # on broken bytes Pillow raises whatever its plugins happen to
-            raise Unreadable(f"{name_of(content)}: {_reason(error)}") from error
+        return self.prepare(read_image(content, self.max_pixels, at_least=2 * self.size))
+
+    def prepare(self, picture: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+        """An upright RGB picture scaled to a square."""
+        return np.asarray(picture.resize((self.size, self.size), Image.Resampling.BILINEAR))
 
     def fit(self, decoded: Iterable[Any]) -> "ClassicalImage":
         return self
@@ -63,40 +56,6 @@ class ClassicalImage:
     def encode(self, batch: Sequence[UInt8[np.ndarray, "size size 3"]]) -> Float[Tensor, "batch dim"]:
         rows = [describe(image, self.grid) for image in batch]
         return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, width(self.grid))
-
-
-def readable(content: str | bytes) -> str | BytesIO:
-    """What a decoder opens: the path itself, or the bytes as a file.
-
-    Raises:
-        Unreadable: if there is no such file, or nothing in it.
-    """
-    if isinstance(content, str) and not os.path.isfile(content):
-        raise Unreadable(f"{name_of(content)}: no such file")
-    if not (os.path.getsize(content) if isinstance(content, str) else content):
-        raise Unreadable(f"{name_of(content)}: empty, zero bytes")
-    return content if isinstance(content, str) else BytesIO(content)
-
-
-def name_of(content: str | bytes) -> str:
-    """How messages call a piece of content."""
-    return content if isinstance(content, str) else f"<{len(content)} bytes>"
-
-
-def rgb(image: Image.Image) -> Image.Image:
-    """Any image as 8-bit RGB; transparent parts become white.
-
-    Raises:
-        Unreadable: for floating-point pixels, whose white is not known.
-    """
-    if image.mode == "F":
-        raise Unreadable("floating-point pixels, whose white is not known; convert to 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):  # 16 bits; Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def describe(image: UInt8[np.ndarray, "size size 3"], grid: int) -> Float[np.ndarray, " dim"]:
@@ -163,9 +122,3 @@ def check_grid(size: int, grid: int) -> None:
 
 def _bin(values: Float[np.ndarray, "size size"], n: int) -> Any:
     return np.minimum((values * n).astype(np.int64), n - 1)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return f"truncated image ({error})" if "truncated" in str(error).lower() else str(error) or type(error).__name__

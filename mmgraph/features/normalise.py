@@ -46,7 +46,7 @@ class Affine:
         if unknown:
             raise KeyError(f"{self.name} was not fitted on {sorted(unknown)}, only on {sorted(self.mean)}; "
                            f"choose with features.only(...).")
-        return _mapped(features, self.name, self._map)
+        return mapped(features, self.name, self._map)
 
     def _map(self, modality: str, x: Tensor) -> Tensor:
         mean, weight = self.mean[modality].to(x), self.weight[modality].to(x)
@@ -79,8 +79,8 @@ def fit_standardise(features: Features, fit_on: Iterable[object] | Bools | Tenso
         ValueError: if no row to fit on has a modality.
     """
     mean, weight = {}, {}
-    for name, x, rows in _fit_rows(features, fit_on):
-        mu, squares = _moments(x, rows, lambda centred: centred.square().sum(0))
+    for name, x, rows in fit_rows(features, fit_on):
+        mu, squares = moments(x, rows, lambda centred: centred.square().sum(0))
         std = (squares / len(rows)).sqrt()
         std[std == 0] = 1  # float64 adds equal float32 values without rounding: a constant column gives exactly 0
         mean[name], weight[name] = mu.float(), std.reciprocal().float()
@@ -104,8 +104,8 @@ def fit_pca(features: Features, fit_on: Iterable[object] | Bools | Tensor, dim: 
         ValueError: if no row to fit on has a modality, or ``dim`` exceeds the directions in which the rows vary.
     """
     mean, weight = {}, {}
-    for name, x, rows in _fit_rows(features, fit_on):
-        mu, scatter = _moments(x, rows, lambda centred: centred.T @ centred)
+    for name, x, rows in fit_rows(features, fit_on):
+        mu, scatter = moments(x, rows, lambda centred: centred.T @ centred)
         variance, directions = _principal(scatter / max(len(rows) - 1, 1), name, dim)
         mean[name] = mu.float()
         weight[name] = (directions / variance.sqrt() if whiten else directions).float().contiguous()
@@ -133,10 +133,10 @@ def l2(features: Features) -> Features:
         largest = torch.maximum(x.amax(1), -x.amin(1))[:, None]
         x = x / largest  # largest entry 1: squares neither overflow nor vanish; absent rows are NaN until masked
         return x / x.norm(dim=1, keepdim=True)
-    return _mapped(features, "l2", unit)
+    return mapped(features, "l2", unit)
 
 
-def _mapped(features: Features, name: str, function: Callable[[str, Tensor], Tensor]) -> Features:
+def mapped(features: Features, name: str, function: Callable[[str, Tensor], Tensor]) -> Features:
     """Each matrix through ``function(modality, x)``; absent rows zero, present rows not; meta says what was done."""
     x, meta = {}, {}
     for modality, old in features.x.items():
@@ -149,7 +149,7 @@ def _mapped(features: Features, name: str, function: Callable[[str, Tensor], Ten
     return replace(features, x=x, meta=meta)
 
 
-def _fit_rows(features: Features, fit_on: Iterable[object] | Bools | Tensor) -> Iterable[tuple[str, Tensor, Tensor]]:
+def fit_rows(features: Features, fit_on: Iterable[object] | Bools | Tensor) -> Iterable[tuple[str, Tensor, Tensor]]:
     """Modality, matrix and the numbers (ascending) of the rows to fit on that have the modality."""
     chosen = torch.from_numpy(_mask(features, fit_on))
     for name, x in features.x.items():
@@ -172,7 +172,7 @@ def _mask(features: Features, fit_on: Iterable[object] | Bools | Tensor) -> Bool
     return fit_on
 
 
-def _moments(x: Tensor, rows: Tensor, second: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor, rows: Tensor, second: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Mean of these rows, and the sum of ``second(centred block)``, in float64."""
     blocks = rows.split(BLOCK)
     mean = sum((x[b].double().sum(0) for b in blocks), torch.zeros(())) / len(rows)

@@ -15,9 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmgraph.data.folder import read_json, read_meta, whole_folder, write_json
+from mmgraph.data.dataset import Dataset
+from mmgraph.data.folder import own_file, read_json, read_meta, whole_folder, write_json
 from mmgraph.data.vocabulary import Vocabulary
+from mmgraph.features.contents import Nodes
 from mmgraph.features.features import Features, check_values
+from mmgraph.features.report import stale
 
 KIND, VERSION = "mmgraph-features", 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -54,22 +57,31 @@ def load(folder: str | os.PathLike[str]) -> Features:
     about = read_meta(folder, KIND, VERSION)
     ids = _ids(folder, about)
     matrices = {name: _matrix(folder, name, of) for name, of in about["modalities"].items()}
-    return Features(ids, {m: x for m, (x, _) in matrices.items()}, {m: p for m, (_, p) in matrices.items()},
-                    {m: of["encoder"] for m, of in about["modalities"].items()}, trusted=True)
+    return Features(ids, {m: t["x"].float() for m, t in matrices.items()},
+                    {m: t["present"] for m, t in matrices.items()},
+                    {m: of["encoder"] for m, of in about["modalities"].items()},
+                    {m: t["content"] for m, t in matrices.items() if "content" in t}, trusted=True)
 
 
-def verify(folder: str | os.PathLike[str]) -> None:
+def verify(folder: str | os.PathLike[str], data: Dataset | Nodes | None = None) -> None:
     """Read every file of a store and compare it with the hash taken when it was written.
+
+    Args:
+        folder: the store.
+        data: if given, the content of its items (or users) is hashed too and compared with what was encoded.
 
     Raises:
         FileNotFoundError: if the folder is not a store or lacks a file.
-        ValueError: naming the first file that differs.
+        ValueError: naming the first file that differs, or the nodes whose content is not that which was encoded.
     """
     folder = Path(folder).expanduser()
     about = read_meta(folder, KIND, VERSION)
     _ids(folder, about)
     for name, of in about["modalities"].items():
         _expect(folder / f"{name}.safetensors", of["sha256"])
+    for name, ids in (stale(load(folder), data) if data is not None else {}).items():
+        raise ValueError(f"{name}: the content of {len(ids)} {about['node_type']}s is not what was encoded, "
+                         f"e.g. {ids[:5]}; encode again (with the same store only these are computed).")
 
 
 def _write(features: Features, folder: Path, dtype: torch.dtype) -> None:
@@ -89,10 +101,11 @@ def _write_matrix(features: Features, name: str, file: Path, dtype: torch.dtype)
         raise ValueError(f"features are stored as one of {sorted(DTYPES)}, got {dtype}.")
     x, present = features.x[name].detach().cpu(), features.present[name].cpu().contiguous()
     stored = x.to(dtype).contiguous()
+    hashes = {"content": features.content[name].contiguous()} if name in features.content else {}
     if dtype != x.dtype:
         check_values(f"{name} (as {dtype})", stored, present, features.ids)
     try:
-        save_file({"x": stored, "present": present}, file)
+        save_file({"x": stored, "present": present, **hashes}, file)
     except SafetensorError as error:
         raise OSError(errno.EIO, f"writing {file.name} failed: {error}") from error
     return {"encoder": dict(features.meta.get(name, {})), "dim": x.shape[1], "rows": len(x),
@@ -108,20 +121,22 @@ def _ids(folder: Path, about: Mapping[str, Any]) -> Vocabulary:
     return Vocabulary(ids, what=about["node_type"])
 
 
-def _matrix(folder: Path, name: str, of: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Matrix and mask of one modality."""
+def _matrix(folder: Path, name: str, of: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Matrix, mask and, where they are known, content hashes of one modality."""
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, but meta.json lists {name!r}; restore the file or save again.")
     try:
-        with safe_open(file, framework="pt", device="cpu") as tensors:
-            x, present = tensors.get_tensor("x"), tensors.get_tensor("present")
+        with safe_open(own_file(file), framework="pt", device="cpu") as tensors:
+            found = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}); restore the file or save again.") from error
-    if x.shape != (of["rows"], of["dim"]) or x.dtype != DTYPES[of["dtype"]]:
+    if not {"x", "present"} <= set(found):
+        raise ValueError(f"{file} holds {sorted(found)} instead of x and present; restore the file or save again.")
+    if (x := found["x"]).shape != (of["rows"], of["dim"]) or x.dtype != DTYPES[of["dtype"]]:
         raise ValueError(f"{file} holds {tuple(x.shape)} of {x.dtype}, but meta.json says ({of['rows']}, {of['dim']}) "
                          f"of {of['dtype']}; the files do not belong together.")
-    return x.to(torch.float32), present
+    return found
 
 
 def _expect(file: Path, digest: str) -> None:

@@ -1,5 +1,6 @@
 """What a text is about, without a pretrained model: TF-IDF, folded by latent semantic analysis."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from mmgraph.features.encoder import Unreadable
+from mmgraph.features.encoder import text_of
 
 NOTHING = 1e-6  # a projection shorter than this is rounding error
 
@@ -28,6 +29,12 @@ class Topics:
     terms: tuple[str, ...]
     idf: Float[np.ndarray, " terms"]
     axes: Float[np.ndarray, "terms dim"]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all of it."""
+        parts = ("\0".join(self.terms).encode(), self.idf.tobytes(), np.ascontiguousarray(self.axes).tobytes())
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 class TfidfText:
@@ -64,14 +71,11 @@ class TfidfText:
 
     def settings(self) -> dict[str, Any]:
         return {"dim": self.dim, "min_df": self.min_df, "max_features": self.max_features, "sublinear": self.sublinear,
-                "stop_words": "english"}
+                "stop_words": "english", "learned": None if self.topics is None else self.topics.sha256}
 
     def decode(self, content: str | bytes) -> str:
         """The text itself; bytes are UTF-8."""
-        try:
-            return content if isinstance(content, str) else content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise Unreadable(f"<{len(content)} bytes>: not UTF-8 text: {error.reason} at {error.start}") from error
+        return text_of(content)
 
     def fit(self, decoded: Iterable[str]) -> "TfidfText":
         """A new encoder whose vocabulary, frequencies and axes come from these texts only.

@@ -9,18 +9,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mmgraph.features import image
-from mmgraph.features.encoder import Unreadable
-from mmgraph.features.image import check_grid, name_of, readable
-
-KEYFRAMES_ENOUGH = 4  # from this many keyframes per wanted frame on, only keyframes are decoded
-LOCAL = {"protocol_whitelist": "file"}  # a playlist that poses as a film must not reach the network
+from mmgraph.features.decode_video import KEYFRAMES_ENOUGH, MAX_PIXELS, opened
+from mmgraph.features.encoder import Unreadable, name_of
+from mmgraph.features.image import check_grid
 
 
 class ClassicalVideo:
     """Mean and deviation of the image descriptor over some frames, and the energy of motion. Learns nothing.
 
-    Frames are taken from the middle of ``n_frames`` equal parts; all of them where there are fewer. Rotation flags and
-    sound are ignored.
+    Frames are taken from the middle of ``n_frames`` equal parts; all of them where there are fewer. Parts are counted
+    in frames, not in time; where the frame rate varies these differ. Rotation flags and sound are ignored.
 
     Args:
         n_frames: frames that are looked at.
@@ -35,7 +33,7 @@ class ClassicalVideo:
     modality = "video"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "av")
 
-    def __init__(self, *, n_frames: int = 8, size: int = 96, grid: int = 4, max_pixels: int = 64_000_000):
+    def __init__(self, *, n_frames: int = 8, size: int = 96, grid: int = 4, max_pixels: int = MAX_PIXELS):
         check_grid(size, grid)
         if n_frames < 1 or size % 2 or max_pixels < 1:
             raise ValueError(f"n_frames and max_pixels must be at least 1 and size even, got n_frames={n_frames}, "
@@ -47,15 +45,10 @@ class ClassicalVideo:
 
     def decode(self, content: str | bytes) -> UInt8[np.ndarray, "frames size size 3"]:
         """The sampled frames in the order of time, RGB, scaled to a square. A cut film is what is left of it."""
-        av = _av()
-        readable(content)
-        try:
-            with av.open(readable(content), options=LOCAL) as container:
-                keys = [packet.is_keyframe for packet in container.demux(self._stream(container)) if packet.size]
-            with av.open(readable(content), options=LOCAL) as container:
-                frames = list(sampled(container, self._stream(container), keys, self.n_frames, self.size))
-        except Exception as error:  # on broken bytes PyAV raises more than its own errors
-            raise Unreadable(f"{name_of(content)}: {getattr(error, 'strerror', None) or error}") from error
+        with opened(content, self.max_pixels) as (container, stream):
+            keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
+        with opened(content, self.max_pixels) as (container, stream):
+            frames = list(sampled(container, stream, keys, self.n_frames, self.size))
         if not frames:
             raise Unreadable(f"{name_of(content)}: no frame can be decoded")
         return np.stack(frames)
@@ -66,14 +59,6 @@ class ClassicalVideo:
     def encode(self, batch: Sequence[UInt8[np.ndarray, "_ size size 3"]]) -> Float[Tensor, "batch dim"]:
         rows = [describe(frames, self.grid) for frames in batch]
         return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, 2 * image.width(self.grid) + 8)
-
-    def _stream(self, container: Any) -> Any:
-        if not container.streams.video:
-            raise Unreadable("no video stream")
-        stream = container.streams.video[0]
-        if (pixels := stream.width * stream.height) > self.max_pixels:
-            raise Unreadable(f"frames of {pixels} pixels are more than max_pixels={self.max_pixels}")
-        return stream
 
 
 def sampled(container: Any, stream: Any, keys: Sequence[bool], n_frames: int, size: int) -> Iterator[Any]:
@@ -122,11 +107,3 @@ def motion(frames: UInt8[np.ndarray, "frames size size 3"]) -> Float[np.ndarray,
     half = frames.shape[1] // 2
     quarters = np.sqrt((change.reshape(-1, 2, half, 2, half, 3) ** 2).mean((2, 4, 5))).reshape(-1, 4)
     return np.concatenate([quarters.mean(0), quarters.std(0)])
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError('films are decoded by PyAV: pip install "mmgraph[video]"') from error
-    return av

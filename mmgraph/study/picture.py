@@ -4,12 +4,10 @@ import base64
 import io
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from mmgraph.features.decode_image import read_image
 from mmgraph.features.encoder import Unreadable
-from mmgraph.features.image import readable, rgb
-
-LARGEST = 64_000_000  # pixels; a small file must not fill the memory
 
 
 class Picture(NamedTuple):
@@ -29,15 +27,11 @@ def thumbnail(content: str | bytes, side: int = 120) -> Picture:
     Raises:
         Unreadable: if it cannot be read.
     """
-    source, file = readable(content), io.BytesIO()
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > LARGEST:
-                raise Unreadable(f"{image.width}x{image.height} pixels are more than {LARGEST}")
-            image.draft(None, (2 * side, 2 * side))  # lets JPEG skip detail that scaling would drop
-            small = rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # on broken bytes Pillow raises whatever its plugins happen to
+        small = read_image(content, at_least=2 * side)
+    except Unreadable as error:
         raise Unreadable(f"the picture cannot be read: {error}") from error
+    file = io.BytesIO()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.save(file, "jpeg", quality=82)
     return Picture("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), small.width / small.height)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgraph.features.audio import QUIET, ClassicalAudio, describe, log_mel, resampled
+from mmgraph.features.audio import QUIET, ClassicalAudio, describe, log_mel
+from mmgraph.features.decode_audio import resampled
 from mmgraph.features.encoder import Encoder, Unreadable
 
 soundfile = pytest.importorskip("soundfile")

@@ -305,7 +305,7 @@ def test_names_of_encoders(columns, name, choice):
     ({"image": "tfidf"}, r"no image encoder is called 'tfidf'; available without a download: \['classical'\]"),
     ({"text": ClassicalImage()}, "ClassicalImage encodes image, but was given as the text encoder; pass it as image="),
     ({"audio": "classical"}, r"no item has audio content: columns are \['price', 'text', 'image', 'video'\], and of "
-                             r"the modalities only \['text', 'image'\] hold anything"),
+                             r"the modalities only \['text', 'image', 'profile'\] hold"),
     ({"video": "classical"}, "no item has video content"), ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
 ])
 def test_refuses_what_it_cannot_encode(columns, choices, message):
