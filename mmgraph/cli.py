@@ -149,14 +149,23 @@ def finish(found: Comparison, data: Dataset, out: Path, best: str) -> None:
           f"{out / 'bundle'}: {best}, ready to recommend.")
 
 
-def parser(commands: Mapping[str, Any] = COMMANDS) -> ArgumentParser:
+def parser() -> ArgumentParser:
     """The commands and their options."""
     top = ArgumentParser(prog="mmgraph", description="Multimodal graph recommendation, cold items included.")
+    add_commands(top, COMMANDS)
+    return top
+
+
+def add_commands(top: ArgumentParser, commands: Mapping[str, Any]) -> None:
+    """Commands, and groups of commands, below a parser."""
     choices = top.add_subcommands(title="commands")
     for name, of in commands.items():
-        about = HELP[name] if isinstance(of, dict) else (of.__doc__ or "").partition("\n")[0]
-        choices.add_subcommand(name, parser(of) if isinstance(of, dict) else options_of(of), help=about)
-    return top
+        group = isinstance(of, dict)
+        about = HELP[name] if group else (of.__doc__ or "").partition("\n")[0]
+        below = ArgumentParser(description=about) if group else options_of(of)
+        choices.add_subcommand(name, below, help=about)
+        if group:
+            add_commands(below, of)
 
 
 def options_of(function: Callable[..., None]) -> ArgumentParser:
@@ -190,8 +199,8 @@ def run(command: Any, chosen: Namespace) -> None:
     if isinstance(command, dict):
         run(command[chosen.subcommand], chosen[chosen.subcommand])
         return
-    built = options_of(command).instantiate_classes(chosen)
-    command(**{name: value for name, value in vars(built).items() if name != "config"})
+    built = options_of(command).instantiate(chosen)
+    command(**{name: value for name, value in built.as_dict().items() if name != "config"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

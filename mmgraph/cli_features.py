@@ -18,8 +18,8 @@ from mmgraph.features import encode as encode_content
 from mmgraph.features import export as export_as
 from mmgraph.features import load as load_features
 from mmgraph.features import save as save_features
-from mmgraph.features.contact_sheet import contact_sheet
 from mmgraph.features.exchange import Layout
+from mmgraph.features.sheet import contact_sheet
 
 TABLES = (".csv", ".parquet", ".jsonl")
 
@@ -123,7 +123,7 @@ def show(features: Features, every: bool = False) -> None:
     """Print the accounts of all modalities."""
     console = Console()
     for account in report(features):
-        console.print(str(account), markup=False, highlight=False)
+        console.print(str(account), markup=False, highlight=False, soft_wrap=True)
         if every and account.table:
             console.print(trouble(account, features.ids.what))
 

@@ -5,9 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmgraph import cli
 from mmgraph.data.world import world
+from mmgraph.features import ClassicalImage, import_features, load
 from mmgraph.serve import Recommender
 
 
@@ -109,3 +111,62 @@ def test_the_demo_ends_with_a_table_a_page_and_a_bundle(tmp_path, capsys):
     assert (tmp_path / "report.html").stat().st_size > 10_000
     user = world(tmp_path / "world").users.names([0])
     assert len(Recommender.load(tmp_path / "bundle").recommend(user, k=5, among="new")) == 5
+
+
+def content_table(folder):
+    """Six items in a CSV file, pictures beside it; two pictures are damaged, one text is empty."""
+    (folder / "pictures").mkdir()
+    lines = ["item,text,image"]
+    for n in range(6):
+        pixels = np.random.default_rng(n).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{n}.png")
+        lines.append(f"00{n},{'' if n == 3 else f'words of film {n} apple pear plum'},pictures/{n}.png")
+    (folder / "pictures" / "1.png").write_bytes(b"no picture")
+    (folder / "pictures" / "2.png").unlink()
+    (folder / "items.csv").write_text("\n".join(lines) + "\n")
+    return folder / "items.csv"
+
+
+def test_encode_inspect_verify_export(tmp_path, capsys):
+    table, out = content_table(tmp_path), str(tmp_path / "features")
+    cli.main(["encode", "--data", str(table), "--image", "classical", "--text", "classical", "--out", out])
+    shown = capsys.readouterr().out
+    assert "image: 4 rows of" in shown
+    assert "2 unreadable, e.g. 001: " in shown
+    assert load(out).ids.ids.to_pylist() == [f"00{n}" for n in range(6)]
+    cli.main(["features", "inspect", "--folder", out, "--all", "true"])
+    shown = capsys.readouterr().out
+    assert "no such file" in shown
+    cli.main(["features", "verify", "--folder", out, "--data", str(table)])
+    assert "the content is what was encoded" in capsys.readouterr().out
+    cli.main(["features", "export", "--folder", out, "--out", str(tmp_path / "x.parquet"), "--layout", "parquet"])
+    assert import_features(tmp_path / "x.parquet", "parquet").x["image"].equal(load(out).x["image"])
+    table.write_text(table.read_text().replace("film 4", "film four"))
+    with pytest.raises(SystemExit):
+        cli.main(["features", "verify", "--folder", out, "--data", str(table)])
+    assert "the content of 1 items is not what was encoded, e.g. ['004']" in capsys.readouterr().err
+
+
+def test_encoding_twice_makes_nothing_anew(published, tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        cli.main(["encode", "--data", str(content_table(tmp_path)), "--split", "ColdItems", "--out", "x"])
+    assert "--split needs interactions" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["encode", "--data", "toy", "--out", "x"])
+    assert "--root is missing" in capsys.readouterr().err
+    out = str(tmp_path / "features")
+    arguments = ["encode", "--data", str(tmp_path / "items.csv"), "--image", "classical", "--out", out]
+    cli.main(arguments)
+    def never(encoder, batch):
+        raise AssertionError("a second run encodes nothing")
+
+    monkeypatch.setattr(ClassicalImage, "encode", never)
+    cli.main(arguments)
+
+
+def test_an_encoder_that_would_have_to_be_downloaded_is_told_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SystemExit):
+        cli.main(["encode", "--data", str(content_table(tmp_path)), "--text", "provider/model", "--out", "x"])
+    assert "'classical' (every modality)" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Content in, one matrix and one mask per modality out."""
 
 from mmgraph.features.audio import ClassicalAudio
-from mmgraph.features.contact_sheet import contact_sheet
 from mmgraph.features.content import content_features
 from mmgraph.features.contents import Nodes
 from mmgraph.features.decode_audio import read_audio
@@ -41,6 +40,7 @@ from mmgraph.features.quality import (
 from mmgraph.features.report import Account, report, stale
 from mmgraph.features.rows import RowStore
 from mmgraph.features.select import Columns, by_mutual_information, by_variance, mutual_information
+from mmgraph.features.sheet import contact_sheet
 from mmgraph.features.store import load, save, verify
 from mmgraph.features.text import TfidfText
 from mmgraph.features.torchvision_video import TorchvisionVideo

@@ -6,7 +6,6 @@ from PIL import Image
 from study_world import png
 
 from mmgraph.features.encoder import Unreadable
-from mmgraph.study import picture
 from mmgraph.study.picture import thumbnail, title
 
 
@@ -51,10 +50,9 @@ def test_what_cannot_be_read(content):
         thumbnail(content)
 
 
-def test_too_many_pixels(monkeypatch):
-    monkeypatch.setattr(picture, "LARGEST", 59_999)
-    with pytest.raises(Unreadable, match="300x200 pixels are more than 59999"):
-        thumbnail(png("red", (300, 200)))
+def test_too_many_pixels():
+    with pytest.raises(Unreadable, match="9000x8000 pixels are more than max_pixels=64000000"):
+        thumbnail(png("red", (9000, 8000)))
 
 
 @pytest.mark.parametrize(("content", "expected"), [

@@ -153,7 +153,7 @@ def _look(content: dict[str, Any], id_: str) -> tuple[str, Image.Image | None, s
 def _page(rows: Sequence[Sequence[Cell]], title: str) -> str:
     pages = Environment(loader=PackageLoader("mmgraph", "features"), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)
-    return pages.get_template("contact_sheet.html.j2").render(rows=rows, title=title, side=SIDE)
+    return pages.get_template("sheet.html.j2").render(rows=rows, title=title, side=SIDE)
 
 
 def _sheet(rows: Sequence[Sequence[Cell]], title: str) -> Image.Image:

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-import mmgraph.features.contact_sheet as sheets
+import mmgraph.features.sheet as sheets
 from mmgraph.data.dataset import Dataset
-from mmgraph.features.contact_sheet import LINE, SIDE, contact_sheet, neighbours
 from mmgraph.features.features import from_arrays
+from mmgraph.features.sheet import LINE, SIDE, contact_sheet, neighbours
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
