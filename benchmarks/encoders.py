@@ -68,8 +68,7 @@ def resnet(n: int | None = None) -> None:
     posters = sorted((data_place("ml-1m") / "posters").glob("*.jpg"))[:n]
     encoder = TimmImage.untrained("resnet50", seed=0)
     pictures = [encoder.decode(str(file)) for file in posters[:256]]
-    model = encoder.model() if callable(getattr(encoder, "model", None)) else None
-    ready = torch.stack([torch.as_tensor(np.asarray(p)) for p in pictures]).float() / 255
+    ready, model = torch.stack(pictures).float() / 255, encoder.model
     encoder.encode(pictures[:64])
 
     def bare() -> int:
