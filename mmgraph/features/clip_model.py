@@ -80,7 +80,7 @@ class ClipModel(ABC):
 
     def model(self) -> Any:
         """The model, loaded once."""
-        with LOADING:
+        with LOADING, torch.inference_mode(False):  # weights that can still be trained
             if self._model is None:
                 self._model = self.load().eval().to(self.device)
             return self._model

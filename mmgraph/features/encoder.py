@@ -23,7 +23,7 @@ class Encoder(Protocol):
     Weights are loaded at the first ``encode``, so that a run with nothing to compute loads none.
 
     An encoder may also have ``libraries`` (a tuple of package names whose versions belong into the record), and keep
-    `Remarking`, `Movable`, `Measured` or, for images, `ImageEncoder`.
+    `Remarking`, `Movable`, `Measured`, `Tunable` or, for images, `ImageEncoder`.
     """
 
     modality: str
@@ -80,6 +80,20 @@ class Measured(Protocol):
 
     def cost(self, content: str | bytes) -> int:
         """A cheap measure that grows with the time that this content takes."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Encoder, Protocol):
+    """An encoder whose model can be trained together with a recommender, see `mmgraph.train.Tuned`."""
+
+    @property
+    def model(self) -> Any:
+        """The module, in evaluation mode, on its device."""
+        ...
+
+    def rows(self, batch: Sequence[Any]) -> Tensor:
+        """As ``encode``, with gradients."""
         ...
 
 

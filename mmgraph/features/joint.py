@@ -73,7 +73,7 @@ class Joint:
     @property
     def model(self) -> Any:
         """The model on its device, in evaluation mode; loaded once, whoever asks first."""
-        with LOADING:
+        with LOADING, torch.inference_mode(False):  # weights that can still be trained
             if self._model is None:
                 self._model = transformer(self.checkpoint).eval().to(self.device)
             return self._model

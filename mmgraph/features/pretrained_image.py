@@ -72,7 +72,7 @@ class PretrainedImage(ABC):
     @property
     def model(self) -> Any:
         """The model on its device, in evaluation mode; loaded once, whoever asks first."""
-        with LOADING:
+        with LOADING, torch.inference_mode(False):  # weights that can still be trained
             if self._model is None:
                 self._model = self.load().eval().to(self.device)
             return self._model
@@ -101,7 +101,11 @@ class PretrainedImage(ABC):
         if not batch:
             return self.encode([self.prepare(Image.new("RGB", (8, 8)))])[:0]
         with torch.inference_mode():
-            return self.forward(self.pixels.normalised(torch.stack(list(batch)).to(self.device))).float()
+            return self.rows(batch)
+
+    def rows(self, batch: Sequence[UInt8[Tensor, "3 height width"]]) -> Float[Tensor, "batch dim"]:
+        """As `encode`, with gradients."""
+        return self.forward(self.pixels.normalised(torch.stack(list(batch)).to(self.device))).float()
 
 
 class TimmImage(PretrainedImage):

@@ -89,24 +89,33 @@ class TransformerText:
         moved.device = torch.device(device)
         return moved
 
+    @property
+    def model(self) -> Any:
+        """The transformer, loaded at the first use."""
+        return self._ready().model
+
     def encode(self, batch: Sequence[str]) -> Float[Tensor, "batch dim"]:
+        with torch.no_grad():  # rows made in inference mode could not become part of a trained model
+            return self.rows(batch)
+
+    def rows(self, batch: Sequence[str]) -> Float[Tensor, "batch dim"]:
+        """As `encode`, with gradients."""
         loaded = self._ready()
         rows = torch.zeros(len(batch), loaded.dim(len(self.pooling)), device=self.device)
         skip = 0 if self.recipe.include_prompt or not self.prefix else len(loaded.start) + len(loaded.prefix)
         windows = sorted(loaded.windows([self.prefix + text for text in batch], self.chunks, self.overlap),
                          key=lambda window: -len(window.ids))
-        with torch.inference_mode():
-            for part in steps(windows, STEP_TOKENS.get(self.device.type, STEP_TOKENS_ELSEWHERE)):
-                ids, mask = padded([window.ids for window in part], loaded.pad)
-                tokens, mask = loaded.tokens(ids.to(self.device), mask.to(self.device)), mask.to(self.device)
-                vectors = loaded.head(pooled(tokens, mask, self.pooling, skip)).float()
-                share = torch.tensor([window.share for window in part], device=self.device)
-                text = torch.tensor([window.text for window in part], device=self.device)
-                rows.index_add_(0, text, vectors * share[:, None])
-            return rows.copy_(normalize(rows, dim=1)) if self.normalise else rows
+        for part in steps(windows, STEP_TOKENS.get(self.device.type, STEP_TOKENS_ELSEWHERE)):
+            ids, mask = padded([window.ids for window in part], loaded.pad)
+            tokens, mask = loaded.tokens(ids.to(self.device), mask.to(self.device)), mask.to(self.device)
+            vectors = loaded.head(pooled(tokens, mask, self.pooling, skip)).float()
+            share = torch.tensor([window.share for window in part], device=self.device)
+            text = torch.tensor([window.text for window in part], device=self.device)
+            rows = rows.index_add(0, text, vectors * share[:, None])
+        return normalize(rows, dim=1) if self.normalise else rows
 
     def _ready(self) -> "Loaded":
-        with LOADING:
+        with LOADING, torch.inference_mode(False):  # weights that can still be trained
             if self._loaded is None:
                 self._loaded = load(self)
             return self._loaded

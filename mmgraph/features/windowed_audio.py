@@ -105,7 +105,7 @@ class WindowedAudio(ABC):
         return self.__dict__ | {"_loaded": None}  # another process loads its own weights
 
     def _model(self) -> Any:
-        with LOADING:
+        with LOADING, torch.inference_mode(False):  # weights that can still be trained
             if self._loaded is None:
                 self._loaded = self._load().eval().to(self.device)
         return self._loaded

@@ -2,8 +2,9 @@
 
 Example::
 
-    tune_last_layers(bert, 1)                          # or: lora(bert, rank=8, targets=["query", "value"])
-    text = Tuned(bert, lambda bert, items: bert(ids[items], mask[items]).pooler_output, normalise=l2)
+    bert = TransformerText("folder of the model")
+    tune_last_layers(bert.model, 1)                    # or: lora(bert.model, rank=8, targets=["query", "value"])
+    text = Tuned.of(bert, texts_of_all_items, normalise=l2)
     for epoch in islice(finetune(model, graph, features_of_training_items, {"text": text}), 10):
         print(epoch.losses)
     everything = tuned_features(features_of_all_items, {"text": text})      # for scoring, cold items included
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from mmgraph.features.encoder import Encoder, Tunable
 from mmgraph.features.features import Features
 from mmgraph.graph.graph import Graph
 from mmgraph.models.base import Trained, Triples
@@ -45,6 +47,21 @@ class Tuned:
     module: nn.Module
     rows: Callable[[nn.Module, Int[Tensor, " items"]], Float[Tensor, "items dim"]]
     normalise: Callable[[Features], Features] = as_is
+
+    @classmethod
+    def of(cls, encoder: Encoder, contents: Sequence[str | bytes | None],
+           normalise: Callable[[Features], Features] = as_is) -> "Tuned":
+        """A pretrained encoder with the content of every item, in the order of their numbers; None where missing.
+
+        All contents are decoded now and kept: for small data.
+
+        Raises:
+            TypeError: if the encoder cannot be tuned.
+        """
+        if not isinstance(encoder, Tunable):
+            raise TypeError(f"{type(encoder).__name__} cannot be tuned: it has no model and no rows with gradients.")
+        decoded = [None if content is None else encoder.decode(content) for content in contents]
+        return cls(encoder.model, lambda _, items: encoder.rows([decoded[n] for n in items.tolist()]), normalise)
 
     def fresh(self, modality: str, features: Features, items: Int[Tensor, " items"]) -> Float[Tensor, "items dim"]:
         """Normalised rows of these items, all of which have the modality, by the present weights."""

