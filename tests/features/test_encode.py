@@ -1,7 +1,6 @@
 import io
 import json
 import logging
-import time
 import wave
 from importlib.metadata import version
 
@@ -381,9 +380,7 @@ def recall(data, x, seed, permute=False):
 @pytest.mark.realdata
 def test_posters_and_plots_encode_and_belong_to_their_items(data_root):
     data = load("ml-1m", data_root / "ml-1m")
-    start = time.process_time()
     features = encode(data, progress=False)
-    assert time.process_time() - start < 60
     assert features.ids == data.items
     assert {name: int(there.sum()) for name, there in features.present.items()} == {"text": 3685, "image": 3699}
     assert not features.meta["image"]["unreadable"]

@@ -314,22 +314,3 @@ def test_tokens_find_their_places():
         spatial(tokens, {"patch_size": 4, "model_type": "x"}, (4, 4))
     with pytest.raises(ValueError, match="is no map"):
         spatial(tokens, {}, (4, 4))
-
-
-@pytest.mark.slow
-@pytest.mark.realdata
-def test_encode_costs_little_more_than_the_bare_model(data_root):
-    files = sorted((data_root / "ml-1m" / "posters").glob("*.jpg"))[:16]
-    encoder = TimmImage.untrained("resnet50")
-    decoded = [encoder.decode(str(file)) for file in files]
-    ready, bare, ours = encoder.pixels.normalised(torch.stack(decoded)), [], []
-    with torch.inference_mode():
-        encoder.model(ready)
-        for _ in range(5):
-            start = time.process_time()
-            encoder.model(ready)
-            bare.append(time.process_time() - start)
-            start = time.process_time()
-            encoder.encode(decoded)
-            ours.append(time.process_time() - start)
-    assert min(bare) / min(ours) > 0.9

@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import time
 
 import numpy as np
 import pytest
@@ -291,10 +290,9 @@ def test_loading_maps_the_matrix_and_does_not_read_it(tmp_path):
     save(from_arrays(range(len(x)), {"m": x}), tmp_path / "s")
     ids = Vocabulary(range(len(x)))
     load(tmp_path / "s")  # warm up
-    before, start = resident(), time.perf_counter()
+    before = resident()
     features = load(tmp_path / "s")
-    took, grown = time.perf_counter() - start, resident() - before
+    grown = resident() - before
     assert grown < 15_000  # the ids, not the 40 MB
-    assert took < 2
     assert features.ids == ids
     assert features.x["m"][99_999, 99] == 1
