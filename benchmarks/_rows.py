@@ -52,3 +52,8 @@ def rows(name: str) -> list[dict[str, Any]]:
     """All rows of a results file, oldest first."""
     file = RESULTS / f"{name}.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def known(name: str, key: dict[str, Any]) -> dict[str, Any]:
+    """The oldest row of a results file that holds all of this, if there is one."""
+    return next((row for row in rows(name) if all(row.get(k) == v for k, v in key.items())), {})

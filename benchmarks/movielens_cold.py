@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _rows import append, data_place, provenance, rows
+from _rows import append, data_place, known, provenance
 
 from mmgraph import BPRMF, EASE, FREEDOM, GAT, VBPR, ColdItems, Features, ItemKNN, LightGCN, Popularity, Split, load
 from mmgraph.eval import Evaluation, evaluate
@@ -57,12 +57,12 @@ def main(quick: bool) -> None:
     best = max(READS_CONTENT, key=lambda label: chosen[label][0]["valid"]["cold"])
     tasks = [*((label, "aligned", (split, features)) for label in SPACE), (best, "permuted", permuted(split, features))]
     for label, content, given in tasks:
-        if not known({**about, "what": "test", "model": label, "features are": content}):
+        if not known(NAME, {**about, "what": "test", "model": label, "features are": content}):
             row, kept = chosen[label]
             found = kept if kept and content == "aligned" else fitted_by(label, row["settings"], *given, quick)
             record(label, content, evaluate(found, split.unlock_test(), part="test"), about,
                    {"settings": row["settings"], "seconds": found.seconds, "epochs": len(found.history)})
-    if not known({**about, "what": "test", "model": "random"}):
+    if not known(NAME, {**about, "what": "test", "model": "random"}):
         table = torch.rand(len(data.users), len(data.items), generator=torch.Generator().manual_seed(SEED))
         record("random", "none", evaluate(TableScorer(table), split.unlock_test(), part="test"), about, {})
 
@@ -73,7 +73,7 @@ def search(label: str, split: Split, features: Features, about: dict[str, Any],
     tried: list[tuple[float, dict[str, Any], Fitted | None]] = []
     for setting in SPACE[label][1]:
         key, fitted = {**about, "what": "search", "model": label, "settings": setting}, None
-        if not (row := known(key)):
+        if not (row := known(NAME, key)):
             fitted = fitted_by(label, setting, split, features, quick)
             found = evaluate(fitted, split, ks=[20], metrics=["recall"])
             row = {**key, "valid": {on: found[on, "recall@20"] for on in ("warm", "cold", "all")}, "seed": SEED,
@@ -112,11 +112,6 @@ def record(model: str, content: str, found: Evaluation, about: dict[str, Any], m
     append(NAME, {**about, "what": "test", "model": model, "features are": content, "metrics": metrics,
                   "half widths": halves, "n_candidates": found.n_candidates, "seed": SEED, **more, **provenance()})
     print(model, content, {name: round(value, 4) for name, value in metrics.items() if "recall@20" in name}, flush=True)
-
-
-def known(key: dict[str, Any]) -> dict[str, Any]:
-    """The row that holds all of this, if there is one."""
-    return next((row for row in rows(NAME) if all(row.get(k) == v for k, v in key.items())), {})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from mmgraph.data import (
     ColdItems,
     ColdUsers,
     Dataset,
+    Fold,
     Given,
     GlobalTime,
     LeaveLastOut,
@@ -17,13 +18,26 @@ from mmgraph.data import (
 from mmgraph.eval import Evaluation, evaluate
 from mmgraph.features import Features, content_features, encode
 from mmgraph.graph import Graph, Relation, Schema
-from mmgraph.models import BPRMF, EASE, FREEDOM, GAT, VBPR, ItemKNN, LightGCN, Model, Popularity
+from mmgraph.models import (
+    BPRMF,
+    EASE,
+    FREEDOM,
+    GAT,
+    VBPR,
+    ItemKNN,
+    LightGCN,
+    Model,
+    Popularity,
+    RecentPopularity,
+    RP3beta,
+)
 from mmgraph.serve import Recommender
-from mmgraph.study import fit
+from mmgraph.study import Candidate, Study, diagnose, fit, report, summarise
 
 __version__ = "0.1.0"
 
-__all__ = ["BPRMF", "EASE", "FREEDOM", "GAT", "VBPR", "ColdItems", "ColdUsers", "Dataset", "Evaluation", "Features",
-           "Given", "GlobalTime", "Graph", "ItemKNN", "LeaveLastOut", "LightGCN", "Model", "Popularity",
-           "RandomPerUser", "Raw", "Recommender", "Relation", "Schema", "Split", "Vocabulary", "cards",
-           "content_features", "encode", "evaluate", "fit", "load"]
+__all__ = ["BPRMF", "EASE", "FREEDOM", "GAT", "VBPR", "Candidate", "ColdItems", "ColdUsers", "Dataset", "Evaluation",
+           "Features", "Fold", "Given", "GlobalTime", "Graph", "ItemKNN", "LeaveLastOut", "LightGCN", "Model",
+           "Popularity", "RP3beta", "RandomPerUser", "Raw", "RecentPopularity", "Recommender", "Relation", "Schema",
+           "Split", "Study", "Vocabulary", "cards", "content_features", "diagnose", "encode", "evaluate", "fit", "load",
+           "report", "summarise"]

@@ -11,8 +11,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from mmgraph import cli_features
-from mmgraph.data import ColdItems, Dataset, Split, load
+from mmgraph import cli_features, cli_study
+from mmgraph.data import ColdItems, Dataset, Given, Split, load
 from mmgraph.data.folder import read_json, write_text
 from mmgraph.data.raw import MODALITIES
 from mmgraph.data.split import SplitRule
@@ -124,7 +124,8 @@ def recommend(bundle: str, users: Sequence[str], k: int = 10, new: bool = False)
 COMMANDS: dict[str, Any] = {
     "demo": demo, "encode": cli_features.encode,
     "features": {"inspect": cli_features.inspect, "verify": cli_features.check, "export": cli_features.export},
-    "train": train, "evaluate": evaluate, "recommend": recommend,
+    "train": train, "evaluate": evaluate, "recommend": recommend, "study": cli_study.study, "report": cli_study.report,
+    "audit": cli_study.audit,
 }
 HELP = {"features": "look at a folder of features, check it, or write it in the layout of other tools"}
 
@@ -171,13 +172,16 @@ def add_commands(top: ArgumentParser, commands: Mapping[str, Any]) -> None:
 def options_of(function: Callable[..., None]) -> ArgumentParser:
     """The options of one command."""
     options = ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+    if function in (train, cli_study.audit):
+        options.add_argument("--split", type=SplitRule, default=ColdItems() if function is train else Given(),
+                             help="the protocol")
     if function is train:
         options.add_argument("--config", action="config", help="read options from a YAML file")
         options.add_subclass_arguments(Model, "model", skip={"schema"}, required=False,
                                        help="the model and its hyper-parameters, e.g. --model FREEDOM --model.k 5")
-        options.add_argument("--split", type=SplitRule, default=ColdItems(), help="the protocol")
         options.set_defaults(model={"class_path": "mmgraph.models.FREEDOM"})
-    options.add_function_arguments(function, skip={"model", "rule"})
+    options.add_function_arguments(function, skip={"model", "rule"} | ({"split"} if function is cli_study.audit
+                                                                              else set()))
     return options
 
 

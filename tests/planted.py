@@ -14,6 +14,7 @@ import torch
 from mmgraph.data import ColdItems, Dataset, Pairs, Split
 from mmgraph.features.features import Features, from_arrays
 from mmgraph.graph.graph import Graph
+from mmgraph.graph.relation import Relation
 from mmgraph.models import Triples
 from mmgraph.train.negatives import NegativeSampler
 
@@ -21,17 +22,19 @@ N = 40
 WIDTHS = {"text": 5, "image": 3, "audio": 4, "video": 6}
 USERS = [str(100 + u) for u in range(N)]
 ITEMS = [str(200 + i) for i in range(N)]
+NOW = 1_600_000_000  # in seconds
 TAKEN = [(u, i) for u in range(N) for i in range(N) if i % 2 == u % 2 and i != u]
 
 
 def dataset() -> Dataset:
-    """The world with genres per item and teams per user, the first of which say the taste too."""
+    """The world with times, and with genres per item and teams per user, the first of which say the taste too."""
     users, items = zip(*TAKEN, strict=True)
-    frame = pa.table({"user": [USERS[u] for u in users], "item": [ITEMS[i] for i in items]})
+    frame = pa.table({"user": [USERS[u] for u in users], "item": [ITEMS[i] for i in items],
+                      "time": [NOW - 86_400 * age(u, i) for u, i in TAKEN]})
     content = pa.table({"item": ITEMS, "text": [f"item {i}" for i in range(N)],
                         "genre": [[["even", "odd"][i % 2], f"of {i // 10}"] for i in range(N)]})
     teams = [[["a", "b"][u % 2], f"from {u // 10}"] for u in range(N)]
-    return Dataset.from_frames(frame, content, pa.table({"user": USERS, "team": teams}))
+    return Dataset.from_frames(frame, content, pa.table({"user": USERS, "team": teams}), time="time")
 
 
 def features(n_modalities: int = 2, *, n: int = N, missing: float = 0.0, seed: int = 0) -> Features:
@@ -43,10 +46,19 @@ def features(n_modalities: int = 2, *, n: int = N, missing: float = 0.0, seed: i
     return from_arrays([200 + i for i in range(n)], arrays)
 
 
-def graph() -> Graph:
-    """All interactions, to learn from."""
+def age(user: int, item: int) -> int:
+    """Days since an interaction, 0 to 89; user 0 took item 2 now."""
+    return (7 * user + 3 * item - 6) % 90
+
+
+def graph(ages: bool = False) -> Graph:
+    """All interactions, to learn from; with their ages for a model that reads them."""
     users, items = zip(*TAKEN, strict=True)
-    return Graph.of(Pairs(np.array(users), np.array(items)), N, N)
+    plain = Graph.of(Pairs(np.array(users), np.array(items)), N, N)
+    if not ages:
+        return plain
+    days = torch.tensor([float(age(u, i)) for u, i in TAKEN])
+    return plain.with_relation("age", Relation.from_edges("user", "age", "item", N, N, torch.tensor(TAKEN).T, days))
 
 
 def split(share: float = 0.2, seed: int = 0) -> Split:

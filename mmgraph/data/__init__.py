@@ -3,10 +3,10 @@
 from mmgraph.data.card import cards
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.load import load
-from mmgraph.data.protocols import ColdItems, ColdUsers, Given, GlobalTime, LeaveLastOut, RandomPerUser
+from mmgraph.data.protocols import ColdItems, ColdUsers, Fold, Given, GlobalTime, LeaveLastOut, RandomPerUser
 from mmgraph.data.raw import Precomputed, Raw
 from mmgraph.data.split import Pairs, Split, SplitRule
 from mmgraph.data.vocabulary import Vocabulary
 
-__all__ = ["ColdItems", "ColdUsers", "Dataset", "Given", "GlobalTime", "LeaveLastOut", "Pairs", "Precomputed",
+__all__ = ["ColdItems", "ColdUsers", "Dataset", "Fold", "Given", "GlobalTime", "LeaveLastOut", "Pairs", "Precomputed",
            "RandomPerUser", "Raw", "Split", "SplitRule", "Vocabulary", "cards", "load"]

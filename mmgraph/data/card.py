@@ -1,9 +1,11 @@
 """Cards: what is known about a published data set, as facts in a TOML file."""
 
+import hashlib
 import importlib.resources
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,11 @@ class Card:
         named = {name for names in (*self.files, *self.optional) for name in alternatives(names)}
         if stray := set(self.sha256) - named:
             raise ValueError(f"card {self.name!r}: sha256 names {sorted(stray)}, which are not among its files.")
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the card says; goes into every result."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def parse(cls, name: str, toml: str) -> "Card":

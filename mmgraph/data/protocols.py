@@ -63,6 +63,33 @@ class RandomPerUser(SplitRule):
 
 
 @dataclass(frozen=True)
+class Fold(SplitRule):
+    """One turn of a cross-validation: each user's interactions are dealt at random onto n folds of nearly equal size.
+
+    The turns of one seed share the deal, so that every interaction is tested once.
+
+    Args:
+        n: number of folds, 3 or more.
+        test: number of the fold that is test, in [0, n).
+        valid: number of the fold that is validation, another one.
+    """
+
+    n: int = 5
+    test: int = 0
+    valid: int = 1
+
+    def assign(self, data: Dataset, rng: np.random.Generator) -> Ints:
+        """See `SplitRule`; where a user's deal begins is random, else the first folds would be the larger ones."""
+        if self.n < 3 or self.test == self.valid or not {self.test, self.valid} <= set(range(self.n)):
+            raise ValueError(f"a fold needs n of 3 or more, and test and valid two different numbers in [0, n); got "
+                             f"{self}.")
+        rank, _ = _rank_within(data.user, rng.random(len(data)))
+        start = rng.integers(self.n, size=len(data.users))
+        fold = (rank + start[data.user]) % self.n
+        return _parts(valid=fold == self.valid, test=fold == self.test)
+
+
+@dataclass(frozen=True)
 class LeaveLastOut(SplitRule):
     """Each user's last interaction by time is test, the one before it validation; users with fewer than three stay."""
 

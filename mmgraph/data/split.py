@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 
 from mmgraph.data.dataset import Dataset
@@ -54,6 +55,7 @@ class Split:
         parameters: its parameters, for results.
         seed: the seed of the draw.
         unlocked: whether the test part may be read.
+        blind: whether the test interactions were taken out, see `blinded`.
     """
 
     data: Dataset
@@ -62,6 +64,7 @@ class Split:
     parameters: Mapping[str, Any]
     seed: int
     unlocked: bool = False
+    blind: bool = False
 
     @classmethod
     def of(cls, data: Dataset, rule: SplitRule, seed: int = 0) -> "Split":
@@ -117,10 +120,46 @@ class Split:
         return self._pairs(TEST)
 
     def unlock_test(self) -> "Split":
-        """The same split with a readable test part. Leaves a line in the log."""
+        """The same split with a readable test part. Leaves a line in the log.
+
+        Raises:
+            PermissionError: if the test interactions are not there, see `blinded`.
+        """
+        if self.blind:
+            raise PermissionError("this split is blind: its test interactions were taken out before the search began, "
+                                  "and only the study that holds the whole split reads them, at its end.")
         if not self.unlocked:
             log.info("test part of split %s unlocked.", self.fingerprint)
         return replace(self, unlocked=True)
+
+    def blinded(self) -> "Split":
+        """The same split without its test interactions: what a search gets, so that nothing in it can reach them.
+
+        Numbering, candidates and fingerprint stay; that an item occurs in validation or test is still told, not in
+        which.
+        """
+        keep = self.part != TEST
+        data = replace(self.data, interactions=self.data.interactions.filter(pa.array(keep)))
+        blind = replace(self, data=data, part=self.part[keep], unlocked=False, blind=True)
+        blind.__dict__.update(fingerprint=self.fingerprint, held_out_items=self.held_out_items)  # known of the whole
+        return blind
+
+    def joined(self) -> "Split":
+        """The split that trains on train and valid together, for a last fit after all choices are made.
+
+        A protocol of its own, with the parameter ``trains_on_valid``: its figures do not compare with those of models
+        that were trained on train alone. Users and items are numbered anew, since some become warm.
+        """
+        part = np.where(self.part == VALID, TRAIN, self.part)
+        users = _warm_first(self.data.user[part == TRAIN], len(self.data.users))
+        items = _warm_first(self.data.item[part == TRAIN], len(self.data.items))
+        return replace(self, data=self.data.renumbered(users, items), part=part,
+                       parameters={**self.parameters, "trains_on_valid": True})
+
+    @property
+    def trains_on_valid(self) -> bool:
+        """Whether this is a `joined` split."""
+        return bool(self.parameters.get("trains_on_valid", False))
 
     @cached_property
     def n_warm_users(self) -> int:

@@ -1,24 +1,28 @@
 """Scores → top-k → one number per user, for each set of candidates."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mmgraph.data.split import Pairs, Split
 from mmgraph.data.types import Bools, Floats, Ints
-from mmgraph.eval.metrics import METRICS
-from mmgraph.eval.rank import rank_blocks
+from mmgraph.eval.auc import auc
+from mmgraph.eval.metrics import NAMES, metric_at_k
+from mmgraph.eval.rank import restricted, score_blocks
 from mmgraph.graph.graph import INTERACTS
 from mmgraph.graph.relation import Relation
+from mmgraph.graph.topk import top_k
 from mmgraph.models.base import Scorer
 
 Part = Literal["valid", "test"]
 Candidates = Literal["warm", "cold", "all"]
 Seen = Literal["known", "train"]
+ROWS = 2**14  # users whose hits are measured at a time
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,21 @@ class Evaluation:
 
     Args:
         users: numbers of the users who have held-out items.
-        values: (candidates, metric) → one value per user, NaN where the user has no held-out item among the candidates.
+        values: (candidates, metric) → one value per user, NaN where the user has no held-out item among the candidates;
+            the metric is ``recall@20`` and so on, or ``auc``.
         n_candidates: candidates → number of items in the set.
         part: which part was read.
         split: fingerprint of the split.
+        lists: candidates → the ranked items of each user, as long as the longest k, −1 at the end where a user has
+            fewer candidates; empty for sampled candidates.
     """
 
     users: Ints
     values: dict[tuple[str, str], Floats]
     n_candidates: dict[str, int]
-    part: str
+    part: Part
     split: str
+    lists: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
 
     def __getitem__(self, key: tuple[str, str]) -> float:
         """Mean over users of (candidates, metric), e.g. ``["cold", "recall@20"]``; NaN where no user counts."""
@@ -74,7 +82,7 @@ def evaluate(scorer: Scorer, split: Split, *, part: Part = "valid", ks: Sequence
         split: what is held out; for ``part="test"`` it must be unlocked.
         part: the part whose interactions are relevant.
         ks: list lengths, each at most the size of the catalogue.
-        metrics: names in `mmgraph.eval.metrics.METRICS`.
+        metrics: names in `mmgraph.eval.metrics.NAMES`; each is measured at every k, ``auc`` once, without k.
         seen: what is left out of the lists: ``known``, all other known positives (training, revealed history, and
             validation when the test part is read), or ``train`` (training and history only), as much of the literature.
         only: the candidate sets to rank; ``warm`` and ``cold`` fall away where there are no cold candidates.
@@ -82,47 +90,129 @@ def evaluate(scorer: Scorer, split: Split, *, part: Part = "valid", ks: Sequence
     Raises:
         KeyError: for a metric that does not exist.
         PermissionError: if the test part is locked.
-        ValueError: if k exceeds the catalogue, a score is NaN, or the scorer has another number of items.
+        ValueError: if the part is train or empty, k exceeds the catalogue, a score is NaN, or the scorer has another
+            number of items.
     """
-    if unknown := sorted(set(metrics) - set(METRICS)):
-        raise KeyError(f"no metric {unknown}; there are {sorted(METRICS)}.")
-    for name, given, known_words in (("part", {part}, get_args(Part)), ("seen", {seen}, get_args(Seen)),
-                                     ("only", set(only), get_args(Candidates))):
-        if stray := sorted(given - set(known_words)):
-            raise ValueError(f"{name} must be among {', '.join(known_words)}, got {', '.join(map(repr, stray))}.")
-    if scorer.n_items != len(split.data.items):
-        raise ValueError(f"the scorer ranks {scorer.n_items} items, the split has {len(split.data.items)}.")
-    held: Pairs = getattr(split, part)
-    relevant, known = _relation(held, split), _relation(_known(split, part, seen), split)
-    users = np.unique(held.users)
-    sets = {name: mask for name, mask in candidate_sets(split, held).items() if name in only}
-    n_relevant = {name: torch.from_numpy(np.bincount(held.users[mask[held.items]], minlength=len(split.data.users)))
-                  for name, mask in sets.items()}
-    values: dict[tuple[str, str], list[Tensor]] = {}
-    among = {name: torch.from_numpy(mask) if name != "all" else None for name, mask in sets.items()}
-    for block, lists in rank_blocks(scorer, torch.from_numpy(users), max(ks), among, seen=known):
-        for name, items in lists.items():
-            hits = relevant.contains(block, items)
-            for metric in metrics:
-                for k in ks:
-                    value = METRICS[metric](hits[:, :k], n_relevant[name][block])
-                    values.setdefault((name, f"{metric}@{k}"), []).append(value)
-    return Evaluation(users, {key: torch.cat(v).numpy() for key, v in values.items()},
-                      {name: int(mask.sum()) for name, mask in sets.items()}, part, split.fingerprint)
+    check_choices(part=part, seen=seen, only=only, metrics=metrics)
+    check_sizes(scorer, split, ks)
+    relevant, known = held_out(split, part), known_items(split, part, seen)
+    users = relevant.indptr.diff().nonzero()[:, 0]
+    sets = {name: mask for name, mask in candidate_sets(split, pairs_of(split, part)).items() if name in only}
+    pools = {name: _Pool.of(mask, relevant, known) for name, mask in sets.items()}
+    lists, areas = _ranked(scorer, users, pools, known, max(ks), with_auc="auc" in metrics)
+    values: dict[tuple[str, str], Floats] = {}
+    for name, pool in pools.items():
+        measured = _measured(lists[name], users, pool, ks, [m for m in metrics if m != "auc"])
+        for metric in metrics:
+            keys = [f"{metric}@{k}" for k in ks] if metric != "auc" else ["auc"]
+            values |= {(name, key): measured[key] if metric != "auc" else areas[name] for key in keys}
+    return Evaluation(users.numpy(), values, {name: int(mask.sum()) for name, mask in sets.items()}, part,
+                      split.fingerprint, {name: of.numpy() for name, of in lists.items()})
 
 
 def candidate_sets(split: Split, held: Pairs) -> dict[str, Bools]:
     """The masks of the candidate sets of a part; only ``all`` where no item is a cold candidate."""
     warm, everything = split.warm_items, np.ones(len(split.data.items), dtype=bool)
-    here, held_out = np.zeros_like(warm), np.zeros_like(warm)
-    here[held.items], held_out[split.held_out_items] = True, True
-    cold = ~warm & ~(held_out & ~here)
+    here, anywhere = np.zeros_like(warm), np.zeros_like(warm)
+    here[held.items], anywhere[split.held_out_items] = True, True
+    cold = ~warm & ~(anywhere & ~here)
     return {"warm": warm, "cold": cold, "all": everything} if cold.any() else {"all": everything}
 
 
-def _known(split: Split, part: Part, seen: str) -> Pairs:
+def held_out(split: Split, part: Part) -> Relation:
+    """The interactions of a part, which are what is relevant.
+
+    Raises:
+        PermissionError: for a locked test part.
+        ValueError: if the part is train, or empty.
+    """
+    return _relation(pairs_of(split, part), split)
+
+
+def known_items(split: Split, part: Part, seen: Seen = "known") -> Relation:
+    """The interactions that are left out of the lists when a part is read; see ``seen`` of `evaluate`."""
+    check_choices(part=part, seen=seen)
     parts = [split.train, split.history, *([split.valid] if part == "test" and seen == "known" else [])]
-    return Pairs(np.concatenate([p.users for p in parts]), np.concatenate([p.items for p in parts]))
+    return _relation(Pairs(np.concatenate([p.users for p in parts]), np.concatenate([p.items for p in parts])), split)
+
+
+def pairs_of(split: Split, part: Part) -> Pairs:
+    """The interactions of a part; see `held_out`."""
+    check_choices(part=part)
+    pairs: Pairs = getattr(split, part)
+    if not len(pairs.users):
+        raise ValueError(f"the {part} part of {split!r} is empty; choose a protocol that holds some out.")
+    return pairs
+
+
+def check_choices(*, part: str = "valid", seen: str = "known", only: Sequence[str] = ("all",),
+                  metrics: Sequence[str] = ()) -> None:
+    """Refuse words that `evaluate` does not know."""
+    if unknown := sorted(set(metrics) - set(NAMES)):
+        raise KeyError(f"no metric {unknown}; there are {sorted(NAMES)}.")
+    if part == "train":
+        raise ValueError("part must be among valid, test, got 'train': what was trained on measures memory, not "
+                         "recommendation.")
+    for name, given, words in (("part", {part}, get_args(Part)), ("seen", {seen}, get_args(Seen)),
+                               ("only", set(only), get_args(Candidates))):
+        if stray := sorted(given - set(words)):
+            raise ValueError(f"{name} must be among {', '.join(words)}, got {', '.join(map(repr, stray))}.")
+
+
+def check_sizes(scorer: Scorer, split: Split, ks: Sequence[int]) -> None:
+    """Refuse a scorer of other items, and lists longer than the catalogue."""
+    n_items = len(split.data.items)
+    if scorer.n_items != n_items:
+        raise ValueError(f"the scorer ranks {scorer.n_items} items, the split has {n_items}.")
+    if not ks or not all(1 <= k <= n_items for k in ks):
+        raise ValueError(f"every k must lie in [1, {n_items}], the size of the catalogue, and there must be one; "
+                         f"got {list(ks)}.")
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """One set of candidates: its mask (none: all items), what is relevant in it, candidates that a user has left."""
+
+    mask: Tensor | None
+    relevant: Relation
+    n_candidates: Tensor
+
+    @classmethod
+    def of(cls, items: Bools, relevant: Relation, known: Relation) -> "_Pool":
+        mask = torch.from_numpy(items)
+        left_out = known.kept(mask[known.indices]).indptr.diff().long()
+        return cls(None if items.all() else mask, relevant.kept(mask[relevant.indices]), int(items.sum()) - left_out)
+
+
+def _ranked(scorer: Scorer, users: Tensor, pools: Mapping[str, _Pool], known: Relation, k: int, *,
+            with_auc: bool) -> tuple[dict[str, Tensor], dict[str, Floats]]:
+    """Lists and, if wanted, AUC of all users for each pool; scores are held for one block at a time."""
+    lists = {name: torch.empty(len(users), k, dtype=torch.int32) for name in pools}
+    areas: dict[str, list[Tensor]] = {name: [users.new_empty(0).double()] for name in pools}
+    done = 0
+    for block, scores in score_blocks(scorer, users, seen=known):
+        for name, pool in pools.items():
+            of = restricted(scores, pool.mask)
+            lists[name][done:done + len(block)] = top_k(of, k)[1].int()
+            if with_auc:
+                row, item = pool.relevant.rows(block).edges
+                areas[name].append(auc(of, row, item, pool.n_candidates[block]))
+        done += len(block)
+    return lists, {name: torch.cat(parts).numpy() for name, parts in areas.items()}
+
+
+def _measured(lists: Tensor, users: Tensor, pool: _Pool, ks: Sequence[int],
+              metrics: Sequence[str]) -> dict[str, Floats]:
+    """metric@k → one value per user, all from one matrix of hits."""
+    values: dict[str, list[Tensor]] = {f"{metric}@{k}": [] for metric in metrics for k in ks}
+    n_relevant = pool.relevant.indptr.diff().long()
+    for some, items in zip(users.split(ROWS), lists.split(ROWS), strict=True):
+        hits = pool.relevant.contains(some, items)
+        for metric in metrics:
+            for k in ks:
+                value = metric_at_k(metric, hits[:, :k], n_relevant[some], pool.n_candidates[some])
+                values[f"{metric}@{k}"].append(value)
+    return {key: torch.cat(parts).numpy() for key, parts in values.items()}
 
 
 def _relation(pairs: Pairs, split: Split) -> Relation:

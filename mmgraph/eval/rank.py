@@ -1,9 +1,9 @@
 """Exact ranking of all items, block by block of users."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmgraph.graph.relation import Relation
@@ -26,25 +26,29 @@ def rank(scorer: Scorer, users: Int[Tensor, " users"], k: int, *, seen: Relation
 
     Returns:
         Item numbers; −1 where a user has fewer than k candidates.
-    """
-    blocks = rank_blocks(scorer, users, k, {"": candidates}, seen=seen)
-    return torch.cat([users.new_empty(0, k), *(lists[""] for _, lists in blocks)])
-
-
-def rank_blocks(scorer: Scorer, users: Int[Tensor, " users"], k: int, candidates: Mapping[str, Tensor | None], *,
-                seen: Relation | None = None) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """For each block of users their numbers and, per candidate set, their lists as `rank` gives them.
 
     Raises:
         ValueError: if k exceeds the catalogue, or a score is NaN.
     """
     if not 1 <= k <= scorer.n_items:
         raise ValueError(f"k must lie in [1, {scorer.n_items}], the size of the catalogue, got {k}.")
+    lists = [top_k(restricted(scores, candidates), k)[1].to(users.device)
+             for _, scores in score_blocks(scorer, users, seen=seen)]
+    return torch.cat([users.new_empty(0, k), *lists])
+
+
+def score_blocks(scorer: Scorer, users: Int[Tensor, " users"], *,
+                 seen: Relation | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each block of users their numbers and their scores of all items, −∞ for what they have seen."""
     for block in users.split(max(1, BLOCK // scorer.n_items)):
         scores = scorer.scores(block)
         if seen is not None:
             row, item = seen.rows(block).edges
             scores[row, item] = -torch.inf
-        masked = {name: scores if among is None else scores.masked_fill(~among.to(scores.device), -torch.inf)
-                  for name, among in candidates.items()}
-        yield block, {name: top_k(of, k)[1].to(block.device) for name, of in masked.items()}
+        yield block, scores
+
+
+def restricted(scores: Float[Tensor, "users items"],
+               candidates: Bool[Tensor, " items"] | None) -> Float[Tensor, "users items"]:
+    """The scores with −∞ for items that are no candidates; the same tensor if all are."""
+    return scores if candidates is None else scores.masked_fill(~candidates.to(scores.device), -torch.inf)

@@ -3,6 +3,7 @@
 from mmgraph.features.audio import ClassicalAudio
 from mmgraph.features.content import content_features
 from mmgraph.features.contents import Nodes
+from mmgraph.features.controls import masked, noise, permuted
 from mmgraph.features.decode_audio import read_audio
 from mmgraph.features.decode_image import read_image
 from mmgraph.features.decode_video import read_frames
@@ -50,11 +51,11 @@ from mmgraph.features.word_vectors import WordVectors
 
 __all__ = ["Account", "Affine", "Alignment", "Checkpoint", "ClassicalAudio", "ClassicalImage", "ClassicalVideo",
            "Columns", "Compute", "Encoder", "Features", "FrameVideo", "ImageEncoder", "Joint", "Measured", "Movable",
-           "Nodes", "Profile", "Remarking", "RowStore", "TfidfText", "TimmImage", "TorchaudioAudio",
-           "TorchvisionVideo", "TransformerAudio", "TransformerImage", "TransformerText", "TransformerVideo",
-           "Tunable", "Unreadable", "WordVectors", "alignment", "alignment_table", "by_mutual_information",
-           "by_variance", "contact_sheet", "content_features", "duplicate_report", "encode", "exact_duplicates",
-           "export", "export_mmrec", "export_npy", "export_parquet", "fit_pca", "fit_standardise", "from_arrays",
-           "import_features", "import_mmrec", "import_npy", "import_parquet", "l2", "load", "locate",
-           "mutual_information", "near_duplicates", "pca", "profile_texts", "read_audio", "read_frames", "read_image",
-           "report", "save", "stale", "standardise", "verify", "whiten"]
+           "Nodes", "Profile", "Remarking", "RowStore", "TfidfText", "TimmImage", "TorchaudioAudio", "TorchvisionVideo",
+           "TransformerAudio", "TransformerImage", "TransformerText", "TransformerVideo", "Tunable", "Unreadable",
+           "WordVectors", "alignment", "alignment_table", "by_mutual_information", "by_variance", "contact_sheet",
+           "content_features", "duplicate_report", "encode", "exact_duplicates", "export", "export_mmrec", "export_npy",
+           "export_parquet", "fit_pca", "fit_standardise", "from_arrays", "import_features", "import_mmrec",
+           "import_npy", "import_parquet", "l2", "load", "locate", "masked", "mutual_information", "near_duplicates",
+           "noise", "pca", "permuted", "profile_texts", "read_audio", "read_frames", "read_image", "report", "save",
+           "stale", "standardise", "verify", "whiten"]

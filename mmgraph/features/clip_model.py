@@ -1,7 +1,6 @@
 """What pretrained models of moving pictures have in common: clips in, one vector per film out."""
 
 import copy
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -11,9 +10,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mmgraph.features.decode_video import check_frames, read_frames
+from mmgraph.features.lazy import Lazy
 
 CLIPS_AT_ONCE = 8  # given to the model together, whatever the batch
-LOADING = threading.Lock()
 
 
 class ClipModel(ABC):
@@ -25,6 +24,7 @@ class ClipModel(ABC):
 
     modality = "video"
     libraries: ClassVar[tuple[str, ...]] = ("av", "torchvision")
+    _model = Lazy[Any]()
 
     def __init__(self, name: str, n_frames: int, dim: int, clips: int, max_pixels: int):
         check_frames(n_frames, "uniform", max_pixels)
@@ -32,11 +32,6 @@ class ClipModel(ABC):
             raise ValueError(f"clips must be at least 1, got {clips}.")
         self.name, self.n_frames, self.dim, self.clips, self.max_pixels = name, n_frames, dim, clips, max_pixels
         self.device = torch.device("cpu")
-        self._model: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy, also one sent to another process, loads its own weights."""
-        return self.__dict__ | {"_model": None}
 
     @abstractmethod
     def settings(self) -> dict[str, Any]: ...
@@ -80,7 +75,4 @@ class ClipModel(ABC):
 
     def model(self) -> Any:
         """The model, loaded once."""
-        with LOADING, torch.inference_mode(False):  # weights that can still be trained
-            if self._model is None:
-                self._model = self.load().eval().to(self.device)
-            return self._model
+        return ClipModel._model.once(self, lambda: self.load().eval().to(self.device))

@@ -14,8 +14,8 @@ from mmgraph.features.decode_audio import is_silent, read_audio
 from mmgraph.features.decode_image import MAX_PIXELS, read_image
 from mmgraph.features.encoder import text_of
 from mmgraph.features.hub import locate
+from mmgraph.features.lazy import LOADING, Lazy
 from mmgraph.features.pixels import image_processor, is_blank, preprocessing, processed, trimmed
-from mmgraph.features.pretrained_image import LOADING
 from mmgraph.features.vision_weights import transformer
 
 KINDS = {"clip": ("text", "image"), "siglip": ("text", "image"), "siglip2": ("text", "image"),
@@ -39,6 +39,8 @@ class Joint:
     Source: Radford et al. 2021, arXiv:2103.00020; Zhai et al. 2023, arXiv:2303.15343; Wu et al. 2023, arXiv:2211.06687.
     """
 
+    _model = Lazy[Any]()
+
     def __init__(self, name: str, *, max_pixels: int = MAX_PIXELS, max_seconds: float = 60.0,
                  revision: str | None = None):
         if max_pixels < 1 or not 0 < max_seconds < float("inf"):
@@ -51,12 +53,11 @@ class Joint:
         if self.kind not in KINDS:
             raise ValueError(f"{name} is a model of kind {self.kind!r}; joint ones are {sorted(KINDS)}.")
         self.device = torch.device("cpu")
-        self._model: Any = None
         self._moved: dict[torch.device, Joint] = {self.device: self}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, also one sent to another process, loads its own weights."""
-        return self.__dict__ | {"_model": None, "_moved": {}}
+        """A copy has nobody that was moved with it."""
+        return self.__dict__ | {"_moved": {}}
 
     @property
     def text(self) -> "JointText":
@@ -73,10 +74,7 @@ class Joint:
     @property
     def model(self) -> Any:
         """The model on its device, in evaluation mode; loaded once, whoever asks first."""
-        with LOADING, torch.inference_mode(False):  # weights that can still be trained
-            if self._model is None:
-                self._model = transformer(self.checkpoint).eval().to(self.device)
-            return self._model
+        return Joint._model.once(self, lambda: transformer(self.checkpoint).eval().to(self.device))
 
     def to(self, device: torch.device | str) -> "Joint":
         """The same model elsewhere; one for each device, however many towers ask."""

@@ -1,7 +1,6 @@
 """What pretrained vision models see in an image: any model of timm, any vision model of transformers."""
 
 import copy
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mmgraph.features.decode_image import MAX_PIXELS, read_image
 from mmgraph.features.hub import locate
+from mmgraph.features.lazy import Lazy
 from mmgraph.features.pixels import (
     Pixels,
     cells,
@@ -33,7 +33,6 @@ from mmgraph.features.vision_weights import (
     with_weights,
 )
 
-LOADING = threading.Lock()
 Feature = Literal["pooled", "map"]
 
 
@@ -46,17 +45,13 @@ class PretrainedImage(ABC):
 
     modality = "image"
     libraries: ClassVar[tuple[str, ...]] = ("pillow",)
+    _model = Lazy[Any]()
 
     def __init__(self, name: str, pixels: Pixels, max_pixels: int):
         if max_pixels < 1:
             raise ValueError(f"max_pixels must be at least 1, got {max_pixels}.")
         self.name, self.pixels, self.max_pixels = name, pixels, max_pixels
         self.device = torch.device("cpu")
-        self._model: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy, also one sent to another process, loads its own weights."""
-        return self.__dict__ | {"_model": None}
 
     @abstractmethod
     def settings(self) -> dict[str, Any]: ...
@@ -72,10 +67,7 @@ class PretrainedImage(ABC):
     @property
     def model(self) -> Any:
         """The model on its device, in evaluation mode; loaded once, whoever asks first."""
-        with LOADING, torch.inference_mode(False):  # weights that can still be trained
-            if self._model is None:
-                self._model = self.load().eval().to(self.device)
-            return self._model
+        return PretrainedImage._model.once(self, lambda: self.load().eval().to(self.device))
 
     def to(self, device: torch.device | str) -> "PretrainedImage":
         if torch.device(device) == self.device:

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +12,10 @@ from torch.nn.functional import normalize
 
 from mmgraph.features.encoder import text_of
 from mmgraph.features.hub import locate
+from mmgraph.features.lazy import Lazy
 from mmgraph.features.sentence_folder import Dense, layer_of, recipe_of
 from mmgraph.features.token_model import Loaded, model_of, padded, pooled, specials, steps, tokenizer_of
 
-LOADING = threading.Lock()
 ENDLESS = 1_000_000  # the tokens of a text for a model that has no limit of its own
 STEP_TOKENS = {"cpu": 2048}  # tokens that go through the model at once: what fits into a CPU's cache ...
 STEP_TOKENS_ELSEWHERE = 32_768  # ... and what fills an accelerator
@@ -48,6 +47,7 @@ class TransformerText:
 
     modality = "text"
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+    _loaded = Lazy[Loaded]()
 
     def __init__(self, name: str | os.PathLike[str], *, pooling: Literal["mean", "cls", "last"] | None = None,
                  normalise: bool | None = None, prefix: str = "", max_tokens: int | None = None, chunks: int = 1,
@@ -61,11 +61,6 @@ class TransformerText:
         self.prefix = self.recipe.prompts.get(prefix, prefix)
         self.max_tokens = max_tokens
         self.device = torch.device("cpu")
-        self._loaded: Loaded | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy, also one sent to another process, loads its own weights."""
-        return self.__dict__ | {"_loaded": None}
 
     def settings(self) -> dict[str, Any]:
         return {"pooling": list(self.pooling), "normalise": self.normalise, "prefix": self.prefix,
@@ -114,11 +109,8 @@ class TransformerText:
             rows = rows.index_add(0, text, vectors * share[:, None])
         return normalize(rows, dim=1) if self.normalise else rows
 
-    def _ready(self) -> "Loaded":
-        with LOADING, torch.inference_mode(False):  # weights that can still be trained
-            if self._loaded is None:
-                self._loaded = load(self)
-            return self._loaded
+    def _ready(self) -> Loaded:
+        return TransformerText._loaded.once(self, lambda: load(self))
 
 
 def load(encoder: TransformerText) -> Loaded:

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -14,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmgraph.features.decode_audio import is_silent, read_audio
+from mmgraph.features.lazy import Lazy
 
 WINDOW = 30.0  # seconds, where the model sets no bound
-LOADING = threading.Lock()
 
 Decoded = tuple[tuple[tuple[Tensor, int], ...], bool]  # of each window the model's input and its samples; silence
 
@@ -37,6 +36,7 @@ class WindowedAudio(ABC):
     """
 
     modality = "audio"
+    _loaded = Lazy[Any]()
 
     def __init__(self, name: str, dim: int, sample_rate: int, window_seconds: float, max_seconds: float, layer: int):
         for which, value in (("window_seconds", window_seconds), ("max_seconds", max_seconds)):
@@ -44,7 +44,7 @@ class WindowedAudio(ABC):
                 raise ValueError(f"{which} must be positive and finite, got {value}.")
         self.name, self.dim, self.sample_rate, self.layer = name, dim, sample_rate, layer
         self.window_seconds, self.max_seconds = float(window_seconds), float(max_seconds)
-        self.device, self._loaded = torch.device("cpu"), None
+        self.device = torch.device("cpu")
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -98,17 +98,11 @@ class WindowedAudio(ABC):
 
     def to(self, device: torch.device) -> "WindowedAudio":
         moved = copy.copy(self)
-        moved.device, moved._loaded = torch.device(device), None
+        moved.device = torch.device(device)
         return moved
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loaded": None}  # another process loads its own weights
-
     def _model(self) -> Any:
-        with LOADING, torch.inference_mode(False):  # weights that can still be trained
-            if self._loaded is None:
-                self._loaded = self._load().eval().to(self.device)
-        return self._loaded
+        return WindowedAudio._loaded.once(self, lambda: self._load().eval().to(self.device))
 
 
 def layer_number(layer: int, first: int, last: int) -> int:

@@ -1,5 +1,6 @@
 """The heterogeneous graph, its builders, and its round trips to other libraries."""
 
+from mmgraph.graph.ages import with_ages
 from mmgraph.graph.attributes import with_attributes
 from mmgraph.graph.cooccurrence import cooccurrence
 from mmgraph.graph.dgl import from_dgl, to_dgl
@@ -12,4 +13,4 @@ from mmgraph.graph.topk import top_k
 
 __all__ = ["Graph", "Relation", "Schema", "cooccurrence", "from_dgl", "from_networkx", "from_pyg", "from_scipy",
            "full_graph", "knn_graph", "prune_by_degree", "sample_neighbours", "to_dgl", "to_networkx", "to_pyg",
-           "to_scipy", "top_k", "train_graph", "with_attributes"]
+           "to_scipy", "top_k", "train_graph", "with_ages", "with_attributes"]

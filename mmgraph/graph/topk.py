@@ -4,6 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+CHUNK = 32  # columns whose maximum is taken at once: four vector registers
+PAYS = 16  # a row is cut into chunks if it is this many times as wide as k chunks (measured on one thread)
+
 
 def top_k(scores: Float[Tensor, "rows columns"],
           k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
@@ -16,6 +19,30 @@ def top_k(scores: Float[Tensor, "rows columns"],
     """
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must lie in [1, {scores.shape[1]}], the number of candidates, got {k}.")
+    return _of_chunks(scores, k) if scores.shape[1] >= PAYS * CHUNK * k else _of_rows(scores, k)
+
+
+def _of_chunks(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Only the k chunks with the best maxima (ties: the first) are looked at.
+
+    Were one of the k best in another chunk, each of these k chunks, whose maximum is greater, or equal and further
+    left, would hold a better one.
+    """
+    width = scores.shape[1]
+    whole = width // CHUNK
+    maxima = scores[:, :whole * CHUNK].unflatten(1, (whole, CHUNK)).amax(2)  # NaN if any is
+    if width % CHUNK:
+        maxima = torch.cat([maxima, scores[:, whole * CHUNK:].amax(1, keepdim=True)], dim=1)
+    chunks = _of_rows(maxima, k)[1]
+    chunks = chunks.masked_fill(chunks < 0, whole + 1).sort(dim=1)[0]  # no chunk: lies beyond the last column
+    columns = (chunks[:, :, None] * CHUNK + torch.arange(CHUNK, device=scores.device)).flatten(1)
+    near = scores.gather(1, columns.clamp(max=width - 1)).masked_fill(columns >= width, -torch.inf)
+    values, at = _of_rows(near, k)
+    return values, columns.gather(1, at.clamp(min=0)).masked_fill(at < 0, -1)
+
+
+def _of_rows(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """See `top_k`."""
     values, columns = scores.topk(min(k + 1, scores.shape[1]), sorted=True)
     if values[:, 0].isnan().any():  # topk ranks NaN above every number
         raise ValueError(f"{int(scores.isnan().any(1).sum())} rows of scores hold NaN; the model has diverged.")

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -129,7 +129,14 @@ class Model(nn.Module, ABC):
 
     The constructor takes a `Schema`, then keyword-only, typed, defaulted hyper-parameters, each stored under its own
     name: the signature is the configuration.
+
+    Attributes:
+        reads_times: whether it reads the relation ``age``, see `mmgraph.graph.ages.with_ages`.
+        reads_content: whether its scores of warm items depend on what items contain; those of new items may for any.
     """
+
+    reads_times: ClassVar[bool] = False
+    reads_content: ClassVar[bool] = False
 
     def __init__(self, schema: Schema):
         super().__init__()

@@ -34,6 +34,8 @@ class FREEDOM(Trained):
         modal_loss: weight of the BPR term of each single modality.
     """
 
+    reads_content = True
+
     def __init__(self, schema: Schema, *, dim: int = 64, n_layers: int = 2, k: int = 10, prune: float = 0.8,
                  modal_loss: float = 1e-3):
         super().__init__(schema)

@@ -40,6 +40,8 @@ class GAT(Trained):
         l2: weight of the squared length of the id vectors in a batch.
     """
 
+    reads_content = True
+
     def __init__(self, schema: Schema, *, dim: int = 64, n_layers: int = 2, heads: int = 4,
                  fusion: Literal["concat", "sum", "gated"] = "gated", k: int = 10, n_neighbours: int = 20,
                  l2: float = 1e-4):

@@ -30,6 +30,7 @@ class ItemKNN(ClosedForm):
         content: :math:`c` in [0, 1], the share of content in "hybrid".
     """
 
+    reads_content = True
     edges: Tensor
     similarity: Tensor
 

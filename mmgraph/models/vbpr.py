@@ -29,6 +29,8 @@ class VBPR(Trained):
         l2: weight of the squared length of the vectors in a batch.
     """
 
+    reads_content = True
+
     def __init__(self, schema: Schema, *, dim: int = 64, content_dim: int = 64, l2: float = 1e-4):
         super().__init__(schema)
         if not schema.dims:

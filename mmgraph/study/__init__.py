@@ -1,8 +1,27 @@
-"""Training, selection on validation, the table and the page."""
+"""Training, selection on validation, the honest experiment, and all that is told about its outcome."""
 
+from mmgraph.study.audit import Section, write_audit
 from mmgraph.study.compare import compare
 from mmgraph.study.comparison import Comparison, Row, save, table
+from mmgraph.study.comparison_page import write_report
+from mmgraph.study.diagnostics import diagnose
+from mmgraph.study.findings import Diagnosis, Finding, Thresholds
 from mmgraph.study.fit import fit
-from mmgraph.study.report import write_report
+from mmgraph.study.log_services import MLflowLogger, TensorBoardLogger, WandbLogger
+from mmgraph.study.loggers import CSVLogger, Guarded, Logger
+from mmgraph.study.outcome import report
+from mmgraph.study.page import write_page
+from mmgraph.study.plan_file import read_study
+from mmgraph.study.plots import write_plots
+from mmgraph.study.result import Result, per_user, read
+from mmgraph.study.space import Candidate
+from mmgraph.study.study import Outside, Study
+from mmgraph.study.summary import Cell, Line, Summary, summarise
+from mmgraph.study.tables import latex, markdown, rich_table
+from mmgraph.study.turns import Turn, cross_validation, nested_validation, single
 
-__all__ = ["Comparison", "Row", "compare", "fit", "save", "table", "write_report"]
+__all__ = ["CSVLogger", "Candidate", "Cell", "Comparison", "Diagnosis", "Finding", "Guarded", "Line", "Logger",
+           "MLflowLogger", "Outside", "Result", "Row", "Section", "Study", "Summary", "TensorBoardLogger",
+           "Thresholds", "Turn", "WandbLogger", "compare", "cross_validation", "diagnose", "fit", "latex", "markdown",
+           "nested_validation", "per_user", "read", "read_study", "report", "rich_table", "save", "single", "summarise",
+           "table", "write_audit", "write_page", "write_plots", "write_report"]

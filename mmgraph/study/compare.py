@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from mmgraph.data.split import TEST, VALID, Split
 from mmgraph.eval.evaluate import Part, evaluate
-from mmgraph.eval.metrics import METRICS
+from mmgraph.eval.metrics import NAMES
 from mmgraph.features.features import Features
 from mmgraph.models.base import Model, Scorer, Trained, check_hyperparameters
 from mmgraph.models.fitted import Fitted
@@ -20,7 +20,7 @@ from mmgraph.study.fit import fit
 
 log = logging.getLogger(__name__)
 OPTIONS = frozenset(signature(fit).parameters) - {"cls", "split", "features", "seed", "hyperparameters"}
-UNRECORDED = frozenset({"progress_bar", "checkpoint"})  # change no number
+UNRECORDED = frozenset({"progress_bar", "checkpoint", "on_epoch"})  # change no number
 UNTRAINED = frozenset({"attributes", "device"})  # all that matters to a closed form
 
 
@@ -89,8 +89,8 @@ def check_reading(split: Split, part: str, ks: Sequence[int], metrics: Sequence[
         raise ValueError(f"part must be one of {', '.join(get_args(Part))}, got {part!r}.")
     if not (split.part == {"valid": VALID, "test": TEST}[part]).any():
         raise ValueError(f"the {part} part of {split!r} is empty; choose a protocol that holds some out.")
-    if unknown := sorted(set(metrics) - set(METRICS)):
-        raise KeyError(f"no metric {unknown}; there are {sorted(METRICS)}.")
+    if unknown := sorted(set(metrics) - set(NAMES)):
+        raise KeyError(f"no metric {unknown}; there are {sorted(NAMES)}.")
     if not (ks and metrics) or not all(1 <= k <= len(split.data.items) for k in ks):
         raise ValueError(f"there must be a metric, and every k must lie in [1, {len(split.data.items)}], the size of "
                          f"the catalogue; got metrics {list(metrics)}, ks {list(ks)}.")

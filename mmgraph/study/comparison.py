@@ -110,7 +110,7 @@ class Comparison:
     def headline(self) -> str:
         """The metric that tables show: the first one, for the longest list; by default recall@20."""
         first = [m for m in self.metrics if m.partition("@")[0] == self.metrics[0].partition("@")[0]]
-        return max(first, key=lambda m: int(m.partition("@")[2]))
+        return max(first, key=lambda m: int(m.partition("@")[2] or 0))
 
     def columns(self, metric: str) -> list[Column]:
         """One column per candidate set.

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from mmgraph.data.split import Split
 from mmgraph.eval.evaluate import Candidates, evaluate
 from mmgraph.features.features import Features
+from mmgraph.graph.ages import with_ages
 from mmgraph.graph.attributes import with_attributes
 from mmgraph.graph.graph import Graph, full_graph, train_graph
 from mmgraph.models.base import ClosedForm, Model, Trained, check_hyperparameters
@@ -23,14 +24,15 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         attributes: Sequence[str] = (), monitor: str = "recall@20", monitor_on: Sequence[Candidates] | None = None,
         max_epochs: int = 100, patience: int = 5, every: int = 1, lr: float = 1e-3, batch_size: int = 2048,
         checkpoint: str | os.PathLike[str] | None = None, progress_bar: bool = True, device: str = "cpu",
-        **hyperparameters: Any) -> Fitted:
+        on_epoch: Callable[[Mapping[str, Any]], None] | None = None, **hyperparameters: Any) -> Fitted:
     """Fit a model on the warm users and items of a split and choose its epoch on validation.
 
     Training sees the training interactions, and the features of the warm items alone; cold items join for scoring.
 
     Args:
         cls: the model class.
-        split: what to train and validate on; the test part is not touched.
+        split: what to train and validate on; the test part is not touched. One that trains on validation too
+            (`Split.joined`) leaves nothing to choose an epoch on: all ``max_epochs`` run and the last counts.
         features: content of the items, joined by id; none for models that need only ids.
         seed: of parameters and training.
         attributes: columns of item or user attributes that become nodes of the graph.
@@ -44,6 +46,7 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         checkpoint: see `train`.
         progress_bar: show one.
         device: where to train and score.
+        on_epoch: see `train`.
         hyperparameters: of the model, by name.
 
     Raises:
@@ -54,21 +57,22 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
     check_hyperparameters(cls, hyperparameters)
     everything = (features or Features.empty(split.data.items)).aligned(split.data.items).to(device)
     trained_on = everything.rows(slice(0, split.n_warm_items))
-    graph = _with_attributes(train_graph(split), split, attributes).to(device)
+    graph = _completed(train_graph(split), cls, split, attributes).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = cls(graph.schema(trained_on), **hyperparameters).to(device)
     prepared = model.prepare(graph, trained_on)
-    full = model.prepare(_with_attributes(full_graph(split), split, attributes).to(device), everything)
+    full = model.prepare(_completed(full_graph(split), cls, split, attributes).to(device), everything)
     history: Sequence[dict[str, Any]] = []
     if isinstance(model, ClosedForm):
         model.adopt(model.solve(prepared, trained_on))
     elif isinstance(model, Trained):
-        validate = Validation(split, full, everything, monitor, tuple(monitor_on or default_monitor(split)))
-        about = {"split": split.fingerprint, "monitor": monitor, "monitor_on": list(validate.monitor_on)}
+        on = tuple(monitor_on or default_monitor(split))
+        validate = None if split.trains_on_valid else Validation(split, full, everything, monitor, on)
+        about = {"split": split.fingerprint, "monitor": monitor, "monitor_on": list(on)}
         run = train(model, prepared, trained_on, validate=validate, max_epochs=max_epochs, patience=patience,
                     every=every, lr=lr, batch_size=batch_size, seed=seed, checkpoint=checkpoint, about=about,
-                    progress_bar=progress_bar)
+                    progress_bar=progress_bar, on_epoch=on_epoch)
         history = run.history
     return Fitted(model, split.data.users, split.data.items, full, everything, history, time.perf_counter() - start)
 
@@ -91,12 +95,13 @@ class Validation:
     monitor: str
     monitor_on: tuple[Candidates, ...]
 
-    def __call__(self, model: Trained) -> float:
+    def __call__(self, model: Model) -> float:
         """The metric of a model on validation."""
         metric, _, k = self.monitor.partition("@")
-        if not k.isdigit():
-            raise ValueError(f"monitor must be a metric and a length such as 'recall@20', got {self.monitor!r}.")
-        found = evaluate(model.scorer(self.graph, self.features), self.split, ks=[int(k)], metrics=[metric],
+        if not k.isdigit() and self.monitor != "auc":
+            raise ValueError(f"monitor must be 'auc', or a metric and a length such as 'recall@20', got "
+                             f"{self.monitor!r}.")
+        found = evaluate(model.scorer(self.graph, self.features), self.split, ks=[int(k or 1)], metrics=[metric],
                          only=self.monitor_on)
         score = float(np.mean([found[on, self.monitor] if on in found.n_candidates else np.nan
                                for on in self.monitor_on]))
@@ -112,6 +117,12 @@ def default_monitor(split: Split) -> tuple[Candidates, ...]:
     if len(cold) == 0 or cold.mean() < 0.05:
         return ("all",)
     return ("cold",) if cold.all() else ("warm", "cold")
+
+
+def _completed(graph: Graph, cls: type[Model], split: Split, attributes: Sequence[str]) -> Graph:
+    """The graph with what comes from the data and not from `Model.prepare`: attributes, and ages if they are read."""
+    graph = _with_attributes(graph, split, attributes)
+    return with_ages(graph, split) if cls.reads_times else graph
 
 
 def _with_attributes(graph: Graph, split: Split, attributes: Sequence[str]) -> Graph:

@@ -18,7 +18,7 @@ from mmgraph.train.epochs import Epoch, epochs
 def train(model: Trained, graph: Graph, features: Features, *, validate: Callable[[Trained], float] | None = None,
           max_epochs: int = 100, patience: int = 5, every: int = 1, lr: float = 1e-3, batch_size: int = 2048,
           seed: int = 0, checkpoint: str | os.PathLike[str] | None = None, about: Mapping[str, Any] | None = None,
-          progress_bar: bool = True) -> Run:
+          progress_bar: bool = True, on_epoch: Callable[[Mapping[str, Any]], None] | None = None) -> Run:
     """Train a model in place; at the end it holds the parameters of its best epoch.
 
     Args:
@@ -36,6 +36,8 @@ def train(model: Trained, graph: Graph, features: Features, *, validate: Callabl
             from there and ends as if it had never stopped, bit for bit on CPU.
         about: whatever else a checkpoint must agree in for the run to go on, e.g. which data; plain JSON.
         progress_bar: show one.
+        on_epoch: called with each epoch's row of the history, those before a resumption first; what it raises ends the
+            training.
 
     Returns:
         The run: history of losses and scores, best epoch and score.
@@ -47,6 +49,9 @@ def train(model: Trained, graph: Graph, features: Features, *, validate: Callabl
     run = Run()
     if checkpoint is not None and (Path(checkpoint).expanduser() / "meta.json").is_file():
         run = load_checkpoint(checkpoint, model, settings)
+    tell = on_epoch or (lambda row: None)
+    for row in run.history:
+        tell(row)
     source = epochs(model, graph, features, lr=lr, batch_size=batch_size, seed=seed, progress=run.progress)
     left = 0 if _stopped(run, patience, every) else max(0, max_epochs - run.progress.epoch)
     with tqdm(total=max_epochs, initial=run.progress.epoch, desc=type(model).__name__, unit="epoch",
@@ -58,6 +63,7 @@ def train(model: Trained, graph: Graph, features: Features, *, validate: Callabl
             bar.set_postfix(loss=f"{sum(epoch.losses.values()):.4f}", best=f"{run.best_score:.4f}@{run.best_epoch}")
             if checkpoint is not None and epoch.number % every == 0:  # a longer run has no extra validation in between
                 save_checkpoint(checkpoint, model, run, settings)
+            tell(run.history[-1])
             if _stopped(run, patience, every):
                 break
     if run.best:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.data.dataset import Dataset
-from mmgraph.data.protocols import ColdItems, ColdUsers, Given, GlobalTime, LeaveLastOut, RandomPerUser
+from mmgraph.data.protocols import ColdItems, ColdUsers, Fold, Given, GlobalTime, LeaveLastOut, RandomPerUser
 from mmgraph.data.raw import Raw
 from mmgraph.data.split import HISTORY, TEST, TRAIN, VALID, Split
 
-RULES = [RandomPerUser(), LeaveLastOut(), GlobalTime(), ColdItems(), ColdUsers(), ColdUsers(reveal=2)]
+RULES = [RandomPerUser(), LeaveLastOut(), GlobalTime(), ColdItems(), ColdUsers(), ColdUsers(reveal=2), Fold()]
 
 
 def of(users, items=None, **columns):
@@ -289,3 +289,22 @@ def test_a_user_with_exactly_few_interactions_gives_the_share():
     split = Split.of(Dataset.from_frames(table), RandomPerUser(share=0.5, few=6), 0)
     held = [np.bincount(part.users, minlength=2).tolist() for part in (split.valid, split.unlock_test().test)]
     assert held == [[1, 1], [2, 1]], "u has 6, half of them; v has fewer, one and one"
+
+
+def test_folds_deal_every_interaction_once_and_evenly():
+    data = random_data()
+    parts = [assigned(Fold(4, k, (k + 1) % 4), data) for k in range(4)]
+    tested = [by_id(data, part, TEST) for part in parts]
+    assert sum(map(len, tested)) == len(set.union(*tested)) == len(data)
+    for k in range(4):
+        assert by_id(data, parts[k], VALID) == tested[(k + 1) % 4]
+        sizes = Counter(user for user, _ in tested[k])
+        total = Counter(data.users.names(data.user))
+        assert all(abs(sizes[user] - n / 4) < 1 for user, n in total.items())
+    assert max(map(len, tested)) - min(map(len, tested)) < len(data) / 10  # no fold is always the larger one
+
+
+@pytest.mark.parametrize("rule", [Fold(2, 0, 1), Fold(4, 1, 1), Fold(4, 4, 0), Fold(4, 0, -1)])
+def test_a_fold_that_is_none_is_refused(rule):
+    with pytest.raises(ValueError, match="a fold needs n of 3 or more"):
+        assigned(rule, random_data())

@@ -143,3 +143,41 @@ def test_pairs_as_a_matrix_of_users_and_items():
     matrix = Pairs(np.array([2, 0, 2]), np.array([1, 0, 3])).matrix(3, 5)
     assert matrix.toarray().tolist() == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 1, 0, 1, 0]]
     assert matrix.dtype == np.float32
+
+
+def test_blinded_has_no_test_interaction_and_the_same_numbers(split):
+    blind = split.blinded()
+    assert (blind.part != TEST).all()
+    assert len(blind.data.interactions) == int((split.part != TEST).sum())
+    assert blind.data.items.ids.equals(split.data.items.ids)
+    assert blind.data.users.ids.equals(split.data.users.ids)
+    for name in ("train", "history", "valid"):
+        for one, other in zip(getattr(blind, name), getattr(split, name), strict=True):
+            assert np.array_equal(one, other)
+    assert np.array_equal(blind.held_out_items, split.held_out_items)
+    assert (blind.fingerprint, blind.n_warm_items, blind.n_warm_users) == (
+        split.fingerprint, split.n_warm_items, split.n_warm_users)
+
+
+def test_blinded_cannot_be_unlocked_even_if_the_whole_was(split):
+    for one in (split, split.unlock_test()):
+        blind = one.blinded()
+        with pytest.raises(PermissionError, match="locked"):
+            _ = blind.test
+        with pytest.raises(PermissionError, match="this split is blind"):
+            blind.unlock_test()
+        with pytest.raises(PermissionError, match="this split is blind"):
+            replace(blind, seed=3).unlock_test()
+
+
+def test_joined_trains_on_valid_and_says_so():
+    split = Split.of(data(), Listed(TRAIN, VALID, TRAIN, TEST, VALID, TRAIN), seed=0)
+    joined = split.joined()
+    assert ids(joined, joined.train) == sorted(ids(split, split.train) + ids(split, split.valid))
+    assert len(joined.valid.users) == 0
+    assert ids(joined, joined.unlock_test().test) == ids(split, split.unlock_test().test)
+    assert (split.n_warm_items, joined.n_warm_items) == (3, 4)
+    assert joined.trains_on_valid
+    assert not split.trains_on_valid
+    assert joined.fingerprint != split.fingerprint
+    assert set(joined.train.items) == set(range(joined.n_warm_items))

@@ -1,3 +1,4 @@
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -6,10 +7,12 @@ import planted
 import pytest
 import torch
 
-from mmgraph.data import ColdItems, ColdUsers, Dataset, RandomPerUser, Split
+from mmgraph.data import ColdItems, ColdUsers, Dataset, Pairs, RandomPerUser, Split
 from mmgraph.data.split import TRAIN, UNUSED
-from mmgraph.eval.evaluate import candidate_sets, evaluate
-from mmgraph.models import EASE, Popularity
+from mmgraph.eval.evaluate import candidate_sets, check_choices, evaluate, held_out, known_items
+from mmgraph.eval.metrics import NAMES
+from mmgraph.eval.rank import rank
+from mmgraph.models import EASE, DotScorer, Embeddings
 from mmgraph.study.fit import fit
 
 SPLIT = planted.split()
@@ -157,12 +160,82 @@ def test_several_lengths_come_from_one_ranking():
     assert both["all", "recall@20"] > both["all", "recall@5"]
 
 
-@pytest.mark.parametrize("cls", [EASE, Popularity])
-def test_a_part_without_interactions_gives_nan(cls):
+def test_a_part_without_interactions_is_refused():
     split = Split(planted.dataset(), np.full(len(planted.TAKEN), TRAIN), "all", {}, 0)
-    found = evaluate(fit(cls, split), split)
-    assert len(found.users) == 0
-    assert np.isnan(found["all", "recall@10"])
+    for read in (lambda: evaluate(Noise(), split), lambda: held_out(split, "valid")):
+        with pytest.raises(ValueError, match=r"the valid part of Split\(all.*is empty; choose a protocol"):
+            read()
+
+
+def test_training_interactions_are_no_test():
+    with pytest.raises(ValueError, match="among valid, test, got 'train': what was trained on measures memory"):
+        check_choices(part="train")
+
+
+@pytest.mark.parametrize("given", [{"part": "all"}, {"seen": "nothing"}, {"only": ["warm", "hot"]}])
+def test_words_that_do_not_exist(given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} must be among .*, got '(all|nothing|hot)'"):
+        check_choices(**given)
+
+
+def test_known_and_held_out_are_what_the_lists_leave_out_and_look_for():
+    split = planted.split().unlock_test()
+    train, valid, test = (grouped(pairs) for pairs in (split.train, split.valid, split.test))
+    for part, seen, parts in (("valid", "known", [train]), ("test", "known", [train, valid]),
+                              ("test", "train", [train])):
+        found = grouped(Pairs(*known_items(split, part, seen).edges.numpy()))
+        assert found == {u: set().union(*(p[u] for p in parts)) for u in found}
+        assert set(found) == set().union(*parts)
+    assert grouped(Pairs(*held_out(split, "test").edges.numpy())) == test
+
+
+@pytest.mark.parametrize("share", [0.05, 0.6])
+@pytest.mark.parametrize("seen", ["known", "train"])
+def test_auc_and_accuracy_equal_a_loop(share, seen):
+    split = planted.split(share).unlock_test()
+    found = evaluate(Noise(), split, part="test", ks=[3, 40], seen=seen, metrics=["auc", "accuracy"])
+    assert [metric for name, metric in found.values if name == "all"] == ["auc", "accuracy@3", "accuracy@40"]
+    scores, known, test = (of.tolist() if hasattr(of, "tolist") else grouped(of) for of in (
+        Noise().scores(torch.arange(planted.N)), split.train, split.test))
+    valid = grouped(split.valid) if seen == "known" else defaultdict(set)
+    for name, mask in candidate_sets(split, split.test).items():
+        for at, user in enumerate(found.users):
+            free = set(mask.nonzero()[0]) - known[user] - valid[user]
+            good, bad = free & test[user], free - test[user]
+            won = [(scores[user][g] > scores[user][b]) + (scores[user][g] == scores[user][b]) / 2
+                   for g in good for b in bad]
+            expected = np.mean(won) if won else np.nan
+            np.testing.assert_allclose(found.values[name, "auc"][at], expected, atol=1e-12)
+            for k in (3, 40):
+                listed = set(sorted(free, key=lambda i, user=user: (-scores[user][i], i))[:k])
+                right = np.mean([(i in listed) == (i in good) for i in free]) if good else np.nan
+                np.testing.assert_allclose(found.values[name, f"accuracy@{k}"][at], right, atol=1e-12)
+
+
+def test_lists_are_the_ranking_of_each_user():
+    found = evaluate(Noise(), SPLIT, ks=[3, 7])
+    for name, mask in candidate_sets(SPLIT, SPLIT.valid).items():
+        expected = rank(Noise(), torch.from_numpy(found.users), 7, seen=known_items(SPLIT, "valid"),
+                        candidates=torch.from_numpy(mask))
+        assert found.lists[name].dtype == np.int32
+        np.testing.assert_array_equal(found.lists[name], expected)
+    assert (found.lists["cold"][:, 4:] == -1).all()
+
+
+@pytest.mark.parametrize("block", [1, 41, 40 * 7, 2**30])
+def test_does_not_depend_on_the_size_of_the_blocks(monkeypatch, block):
+    generator = torch.Generator().manual_seed(0)
+    vectors = [torch.randn(planted.N, 16, generator=generator) for _ in range(2)]
+    vectors[1][20:] = vectors[1][:20]  # ties
+    for scorer in (Noise(), DotScorer(Embeddings(*vectors))):
+        whole = evaluate(scorer, SPLIT, metrics=NAMES)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["mmgraph.eval.rank"], "BLOCK", block)
+            patch.setattr(sys.modules["mmgraph.eval.evaluate"], "ROWS", 1 + block % 7)
+            parts = evaluate(scorer, SPLIT, metrics=NAMES)
+        assert whole.values.keys() == parts.values.keys()
+        assert all(np.array_equal(whole.values[key], parts.values[key], equal_nan=True) for key in whole.values)
+        assert all(np.array_equal(whole.lists[name], parts.lists[name]) for name in whole.lists)
 
 
 def test_rows_and_text_say_mean_interval_and_number_of_users():

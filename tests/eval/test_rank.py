@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgraph.data import Pairs
-from mmgraph.eval.rank import rank, rank_blocks
+from mmgraph.eval.rank import rank, restricted, score_blocks
 from mmgraph.graph.graph import Graph
 from mmgraph.models import DotScorer, Embeddings
 
@@ -83,7 +83,7 @@ def test_does_not_depend_on_the_size_of_the_blocks(monkeypatch):
     whole = rank(scorer, torch.arange(50), 30, seen=seen)
     for n_users in (1, 2, 3, 7, 49):
         monkeypatch.setattr(sys.modules["mmgraph.eval.rank"], "BLOCK", n_users * 30 + 1)
-        assert len(list(rank_blocks(scorer, torch.arange(50), 5, {"": None}))) == -(-50 // n_users)
+        assert len(list(score_blocks(scorer, torch.arange(50)))) == -(-50 // n_users)
         assert torch.equal(rank(scorer, torch.arange(50), 30, seen=seen), whole)
     monkeypatch.setattr(sys.modules["mmgraph.eval.rank"], "BLOCK", 1)
     assert torch.equal(rank(scorer, torch.arange(50), 30, seen=seen), whole)
@@ -94,20 +94,22 @@ def test_does_not_depend_on_the_size_of_the_blocks(monkeypatch):
         assert all(at[row] + 1 == place for row, place in second.tolist() if row in both)
 
 
-def test_several_sets_of_candidates_share_one_pass():
-    values = torch.tensor([[1.0, 2.0, 3.0]])
-    calls = []
+def test_scores_are_computed_once_and_masked():
+    values, calls = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), []
 
     class Counting(Table):
         def scores(self, users):
             calls.append(users)
             return super().scores(users)
 
-    sets = {"all": None, "first": torch.tensor([True, True, False]), "last": torch.tensor([False, False, True])}
-    [(block, lists)] = rank_blocks(Counting(values), torch.tensor([0]), 2, sets)
-    assert block.tolist() == [0]
-    assert {name: of.tolist() for name, of in lists.items()} == {"all": [[2, 1]], "first": [[1, 0]], "last": [[2, -1]]}
+    [(block, scores)] = score_blocks(Counting(values), torch.tensor([1, 0]), seen=seen_of([(1, 2)], 2, 3))
+    assert block.tolist() == [1, 0]
+    assert scores.tolist() == [[4, 5, -torch.inf], [1, 2, 3]]
     assert len(calls) == 1
+    some = restricted(scores, torch.tensor([False, True, True]))
+    assert some.tolist() == [[-torch.inf, 5, -torch.inf], [-torch.inf, 2, 3]]
+    assert scores[0, 0] == 4
+    assert restricted(scores, None) is scores
 
 
 @pytest.mark.parametrize("k", [0, 4])

@@ -1,4 +1,3 @@
-import io
 import json
 import math
 
@@ -7,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import RATE, tone
+from media import sound_file as saved
 
 from mmgraph.features.audio import QUIET, ClassicalAudio, describe, log_mel
 from mmgraph.features.decode_audio import resampled
@@ -14,18 +15,6 @@ from mmgraph.features.encoder import Encoder, Unreadable
 
 soundfile = pytest.importorskip("soundfile")
 torchaudio = pytest.importorskip("torchaudio")
-
-RATE = 16_000
-
-
-def tone(hertz=440.0, seconds=0.5, rate=RATE, loudness=0.5):
-    return loudness * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
-
-
-def saved(wave, rate=RATE, kind="WAV", subtype=None):
-    file = io.BytesIO()
-    soundfile.write(file, wave, rate, format=kind, subtype=subtype)
-    return file.getvalue()
 
 
 def encode(wave, **arguments):

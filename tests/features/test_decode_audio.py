@@ -9,23 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import RATE, tone
+from media import sound_file as saved
 
 from mmgraph.features import decode_audio
 from mmgraph.features.decode_audio import LOUDEST, SILENT, is_film, is_silent, read_audio
 from mmgraph.features.encoder import Unreadable
 
 soundfile = pytest.importorskip("soundfile")
-RATE = 16_000
-
-
-def tone(hertz=440.0, seconds=0.5, rate=RATE, loudness=0.5):
-    return loudness * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
-
-
-def saved(wave, rate=RATE, kind="WAV", subtype=None):
-    file = io.BytesIO()
-    soundfile.write(file, wave, rate, format=kind, subtype=subtype)
-    return file.getvalue()
 
 
 def film(kind="mp4", codec="aac", wave=None, rate=44_100, layout="mono", picture=True):

@@ -5,20 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from media import picture
+from media import picture_file as saved
 from PIL import Image
 
 from mmgraph.features.decode_image import read_image
 from mmgraph.features.encoder import Unreadable
-
-
-def picture(height=40, width=30, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def saved(image, kind="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def truncated(image):

@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from media import picture
+from media import picture_file as saved
 from PIL import Image
 
 from mmgraph.features import pretrained_image
@@ -22,16 +24,6 @@ transformers = pytest.importorskip("transformers")
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-def picture(height=50, width=40, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def saved(image, kind="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 FILES = [saved(picture(50 + 9 * seed, 40 + 3 * seed, seed)) for seed in range(5)]
@@ -284,7 +276,7 @@ def test_a_line_of_pixels_does_not_become_a_giant(two):
     line.paste("red", (250_000, 0, 500_000, 1))
     assert trimmed(line).size == (64, 1)
     assert trimmed(line.transpose(Image.Transpose.ROTATE_90)).size == (1, 64)
-    assert trimmed(picture()).size == (40, 50)
+    assert trimmed(picture(50, 40)).size == (40, 50)
     for encoder in two:
         decoded = encoder.prepare(line)
         assert decoded.shape[0] == 3

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mmgraph.graph.topk import top_k
+from mmgraph.graph.topk import CHUNK, PAYS, _of_chunks, _of_rows, top_k
 
 INF = float("inf")
 
@@ -85,3 +85,54 @@ def test_equals_a_sorted_list(scores, data):
 def test_long_rows_of_any_float(dtype):
     scores = torch.randint(0, 50, (20, 3000), generator=torch.Generator().manual_seed(0)).to(dtype)
     assert found(scores, 100) == [listed(row, 100) for row in scores.tolist()]
+
+
+def same(first, second):
+    """Equal to the last bit, signs of zeros included."""
+    return all(torch.equal(a, b) and torch.equal(a.signbit(), b.signbit()) for a, b in zip(first, second, strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 5 * CHUNK)),
+              elements=st.sampled_from([-INF, -INF, -1.5, -0.0, 0.0, 1.0, 2.0, INF]), fill=st.just(np.float32(0))),
+       st.data())
+def test_chunks_find_the_same_in_rows_of_many_ties(scores, data):
+    """Any width, k up to the number of chunks, the last of which may be short."""
+    n_chunks = -(-scores.shape[1] // CHUNK)
+    k = data.draw(st.integers(1, n_chunks))
+    scores = torch.from_numpy(scores)
+    assert same(_of_chunks(scores, k), _of_rows(scores, k))
+    assert found(scores, k) == [listed(row, k) for row in scores.tolist()]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(0, 3 * CHUNK), st.sampled_from([3, 60, 10**9]),
+       st.sampled_from([0.0, 0.3, 0.9999]), st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+def test_wide_rows_are_cut_into_chunks_and_give_the_same(seed, k, more, n_values, left_out, dtype):
+    rng, width = np.random.default_rng(seed), PAYS * CHUNK * k + more
+    scores = rng.integers(0, n_values, (2, width)).astype(float)
+    scores[rng.random(scores.shape) < left_out] = -INF
+    scores = torch.from_numpy(scores).to(dtype)
+    assert same(top_k(scores, k), _of_rows(scores, k))
+
+
+def test_the_last_column_of_a_wide_row_counts():
+    scores = torch.zeros(1, PAYS * CHUNK + 1)
+    scores[0, -1] = 1
+    assert found(scores, 1) == [[(1, PAYS * CHUNK)]]
+    scores[0, -1] = -INF
+    assert found(scores, 1) == [[(0, 0)]]
+
+
+@pytest.mark.parametrize("column", [0, 100, PAYS * CHUNK])
+def test_nan_in_a_wide_row_is_an_error_wherever_it_stands(column):
+    scores = torch.zeros(3, PAYS * CHUNK + 1)
+    scores[1:, column] = torch.nan
+    with pytest.raises(ValueError, match="2 rows of scores hold NaN; the model has diverged"):
+        top_k(scores, 1)
+
+
+def test_a_wide_row_that_is_no_contiguous_memory():
+    scores = torch.randint(0, 99, (2, 2 * PAYS * CHUNK + 5), generator=torch.Generator().manual_seed(0)).float()
+    assert same(top_k(scores.T.contiguous().T, 2), _of_rows(scores, 2))
+    assert same(top_k(scores[:, 1:], 2), _of_rows(scores[:, 1:].clone(), 2))

@@ -13,9 +13,10 @@ import torch
 
 from mmgraph.data import ColdUsers, Pairs, Split
 from mmgraph.eval.rank import rank
+from mmgraph.features.controls import masked, permuted
 from mmgraph.features.features import Features, from_arrays
 from mmgraph.graph.attributes import with_attributes
-from mmgraph.models import BPRMF, EASE, GAT, VBPR, ItemKNN, LightGCN, Popularity, Trained
+from mmgraph.models import BPRMF, EASE, GAT, VBPR, ItemKNN, LightGCN, Popularity, RecentPopularity, RP3beta, Trained
 from mmgraph.models.base import defaults
 from mmgraph.study.fit import fit
 from mmgraph.train.epochs import epochs
@@ -25,12 +26,12 @@ EVERYBODY = torch.arange(planted.N)
 
 def test_there_are_the_models_of_the_zoo(request):
     from mmgraph.models.base import all_models
-    assert {"BPRMF", "EASE", "FREEDOM", "GAT", "ItemKNN", "LightGCN", "Popularity", "VBPR"} <= {
-        cls.__name__ for cls in all_models()}
+    assert {"BPRMF", "EASE", "FREEDOM", "GAT", "ItemKNN", "LightGCN", "Popularity", "RP3beta", "RecentPopularity",
+            "VBPR"} <= {cls.__name__ for cls in all_models()}
 
 
 def test_scores_every_pair_with_a_finite_number(cls, build):
-    model, graph = build(cls, planted.graph(), planted.features())
+    model, graph = build(cls, planted.graph(cls.reads_times), planted.features())
     scorer = model.scorer(graph, planted.features())
     scores = scorer.scores(torch.tensor([3, 1, 3]))
     assert scorer.n_items == planted.N
@@ -43,7 +44,7 @@ def test_scores_every_pair_with_a_finite_number(cls, build):
 
 
 def test_the_scores_of_a_user_do_not_depend_on_the_batch(cls, build):
-    model, graph = build(cls, planted.graph(), planted.features())
+    model, graph = build(cls, planted.graph(cls.reads_times), planted.features())
     scorer = model.scorer(graph, planted.features())
     together = scorer.scores(EVERYBODY)
     for size in (1, 3, 7):
@@ -51,7 +52,7 @@ def test_the_scores_of_a_user_do_not_depend_on_the_batch(cls, build):
 
 
 def test_embeds_all_nodes(trained, build):
-    model, graph = build(trained, planted.graph(), planted.features())
+    model, graph = build(trained, planted.graph(trained.reads_times), planted.features())
     users, items = model.embed(graph, planted.features())
     assert len(users) == len(items) == planted.N
     assert users.shape[1] == items.shape[1]
@@ -61,7 +62,7 @@ def test_embeds_all_nodes(trained, build):
 
 def test_every_parameter_gets_a_gradient(trained, build):
     data, features = planted.dataset(), planted.features()
-    graph = with_attributes(planted.graph(), data.item_content, ["genre"])
+    graph = with_attributes(planted.graph(trained.reads_times), data.item_content, ["genre"])
     graph = with_attributes(graph, data.user_content, ["team"], of="user")
     model, prepared = build(trained, graph, features)
     terms = model.loss(prepared, features, planted.triples(graph))
@@ -75,7 +76,7 @@ def test_every_parameter_gets_a_gradient(trained, build):
 
 @pytest.mark.parametrize("mode", [True, False])
 def test_embeds_the_same_twice_and_keeps_the_mode(trained, build, mode):
-    model, graph = build(trained, planted.graph(), planted.features())
+    model, graph = build(trained, planted.graph(trained.reads_times), planted.features())
     model.train(mode)
     first, second = model.embed(graph, planted.features()), model.embed(graph, planted.features())
     assert torch.equal(first.users, second.users)
@@ -84,20 +85,40 @@ def test_embeds_the_same_twice_and_keeps_the_mode(trained, build, mode):
 
 
 def test_prepare_depends_on_no_parameter_and_leaves_the_graph_alone(cls, build):
-    graph, features = planted.graph(), planted.features()
+    graph, features = planted.graph(cls.reads_times), planted.features()
+    relations = list(graph.relations)
     model, prepared = build(cls, graph, features)
     for p in model.parameters():
         p.data.add_(1)
     again = model.prepare(graph, features)
-    assert list(graph.relations) == [("user", "interacts", "item")]
+    assert list(graph.relations) == relations
     for key, relation in prepared.relations.items():
         assert torch.equal(relation.matrix.to_dense(), again.relations[key].matrix.to_dense())
 
 
+def test_a_prepared_graph_can_be_prepared_again_for_other_content(cls, build):
+    """As when items are added, or a modality is masked."""
+    graph, first, second = planted.graph(cls.reads_times), planted.features(), planted.features(seed=1)
+    model, prepared = build(cls, graph, first)
+    for features in (second, masked(first, ["text"]), masked(first, [])):
+        once, again = model.prepare(graph, features), model.prepare(prepared, features)
+        assert list(again.relations) == list(once.relations)
+        for key, relation in once.relations.items():
+            assert torch.equal(relation.matrix.to_dense(), again.relations[key].matrix.to_dense())
+
+
+def test_says_whether_content_moves_the_scores_of_warm_items(cls):
+    split = planted.split()
+    features = planted.features().aligned(split.data.items)
+    other = permuted(features, 0, n_known=split.n_warm_items)
+    scores = [state_and_warm_scores(honest(cls, split, f), split)["scores"] for f in (features, other)]
+    assert torch.equal(*scores) is not cls.reads_content
+
+
 def test_recovers_the_planted_taste(cls, build):
-    if cls is Popularity:
-        pytest.skip("Popularity has no taste: every item of the world is as popular")
-    graph, features = planted.graph(), planted.features()
+    if cls in (Popularity, RecentPopularity):
+        pytest.skip("popularity is no taste: it gives everybody the same list")
+    graph, features = planted.graph(cls.reads_times), planted.features()
     model, prepared = build(cls, graph, features)
     if issubclass(cls, Trained):
         list(islice(epochs(model, prepared, features, lr=0.05, batch_size=256, seed=0), 60))
@@ -106,14 +127,14 @@ def test_recovers_the_planted_taste(cls, build):
 
 
 def test_training_lowers_the_loss(trained, build):
-    graph, features = planted.graph(), planted.features()
+    graph, features = planted.graph(trained.reads_times), planted.features()
     model, prepared = build(trained, graph, features)
     losses = [e.losses["bpr"] for e in islice(epochs(model, prepared, features, lr=0.02, batch_size=256), 10)]
     assert losses[-1] < losses[0] * 0.9
 
 
 def test_rebuilt_from_hyperparameters_and_state_gives_the_same_scores(cls, build):
-    graph, features = planted.graph(), planted.features()
+    graph, features = planted.graph(cls.reads_times), planted.features()
     model, prepared = build(cls, graph, features)
     other = cls.rebuilt(model.schema, model.hyperparameters(), model.state_dict())
     assert torch.equal(model.scorer(prepared, features).scores(EVERYBODY),
@@ -121,7 +142,7 @@ def test_rebuilt_from_hyperparameters_and_state_gives_the_same_scores(cls, build
 
 
 def test_a_state_of_another_width_is_refused(trained, build):
-    model, _ = build(trained, planted.graph(), planted.features())
+    model, _ = build(trained, planted.graph(trained.reads_times), planted.features())
     with pytest.raises(ValueError, match=f"does not fit {trained.__name__}"):
         trained.rebuilt(model.schema, model.hyperparameters() | {"dim": 16}, model.state_dict())
 
@@ -138,7 +159,7 @@ def test_the_signature_is_the_configuration(cls):
 
 def test_every_hyperparameter_is_stored_under_its_own_name(cls):
     changed = {name: other_value(cls, name, value) for name, value in defaults(cls).items()}
-    model = cls(planted.graph().schema(planted.features()), **changed)
+    model = cls(planted.graph(cls.reads_times).schema(planted.features()), **changed)
     assert model.hyperparameters() == changed
     assert not set(changed.items()) & set(defaults(cls).items())
 
@@ -155,11 +176,11 @@ def test_an_unknown_hyperparameter_is_refused_by_name(cls):
     with pytest.raises(TypeError, match=rf"{cls.__name__} has no hyper-parameter 'dimm'; it has .*\w"):
         fit(cls, split, planted.features(), dimm=3)
     with pytest.raises(TypeError, match=rf"{cls.__name__} has no hyper-parameter 'dimm'"):
-        cls.rebuilt(planted.graph().schema(), {"dimm": 3}, {})
+        cls.rebuilt(planted.graph(cls.reads_times).schema(), {"dimm": 3}, {})
 
 
 def test_scores_new_items_and_new_users(cls, build):
-    graph, many = planted.graph(), planted.features(n=43)
+    graph, many = planted.graph(cls.reads_times), planted.features(n=43)
     model, _ = build(cls, graph, many.rows(slice(0, planted.N)))
     larger = graph.extend(items=3, users=2, interactions=Pairs(np.array([40, 40, 40]), np.array([0, 2, 4])))
     scorer = model.scorer(model.prepare(larger, many), many)
@@ -174,16 +195,16 @@ def test_says_how_it_scores_new_items_and_users(cls):
 
 
 def test_a_new_user_without_interactions_is_scored_as_the_average_user(cls, build):
-    graph, features = planted.graph(), planted.features()
+    graph, features = planted.graph(cls.reads_times), planted.features()
     model, _ = build(cls, graph, features)
     scores = model.scorer(model.prepare(graph.extend(users=1), features), features).scores(torch.arange(41))
     torch.testing.assert_close(scores[40], scores[:40].mean(0), atol=1e-6, rtol=1e-4)
 
 
 def test_a_new_user_with_a_history_is_scored_by_it(cls, build):
-    if cls is Popularity:
-        pytest.skip("Popularity gives everybody the same list")
-    graph, features = planted.graph(), planted.features()
+    if cls in (Popularity, RecentPopularity):
+        pytest.skip("popularity gives everybody the same list")
+    graph, features = planted.graph(cls.reads_times), planted.features()
     model, prepared = build(cls, graph, features)
     if issubclass(cls, Trained):
         list(islice(epochs(model, prepared, features, lr=0.05, batch_size=256, seed=0), 30))
@@ -195,7 +216,7 @@ def test_a_new_user_with_a_history_is_scored_by_it(cls, build):
 
 
 def test_more_items_leave_the_others_bit_identical(cls, build):
-    graph, many = planted.graph(), planted.features(n=140, missing=0.2)
+    graph, many = planted.graph(cls.reads_times), planted.features(n=140, missing=0.2)
     known = many.rows(slice(0, planted.N))
     model, prepared = build(cls, graph, known, **({"k": 2} if "k" in defaults(cls) else {}))
     before = model.scorer(prepared, known)
@@ -208,12 +229,12 @@ def test_more_items_leave_the_others_bit_identical(cls, build):
             assert torch.equal(after.embeddings.users, before.embeddings.users)
 
 
-@pytest.mark.parametrize("cls", [BPRMF, EASE, LightGCN, Popularity])
+@pytest.mark.parametrize("cls", [BPRMF, EASE, LightGCN, Popularity, RP3beta, RecentPopularity])
 @pytest.mark.parametrize("twin", [0, planted.N - 1])
 def test_new_items_are_scored_like_the_known_item_they_resemble(cls, twin, build):
     """Two new items, more like each other than like the known one."""
-    graph, known = planted.graph(), planted.features()
-    model, _ = build(cls, graph, known, k=1)
+    graph, known = planted.graph(cls.reads_times), planted.features()
+    model, _ = build(cls, graph, known, **({"k_new": 1} if cls is RP3beta else {"k": 1}))
     ids = [*known.ids.ids.to_pylist(), "one", "other"]
     features = from_arrays(ids, {m: torch.cat([x, x[[twin, twin]] + 1e-3]) for m, x in known.x.items()})
     scores = model.scorer(model.prepare(graph.extend(items=2), features), features).scores(EVERYBODY)

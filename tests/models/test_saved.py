@@ -17,7 +17,7 @@ def small(cls):
 
 
 def test_comes_back_with_identical_scores(cls, build, tmp_path):
-    graph, features = planted.graph(), planted.features()
+    graph, features = planted.graph(cls.reads_times), planted.features()
     model, prepared = build(cls, graph, features, **({"l2": 3.0} if "l2" in defaults(cls) else {}))
     save_model(model, tmp_path / "model")
     other = load_model(tmp_path / "model", model.schema)

@@ -147,3 +147,22 @@ def test_a_checkpoint_must_agree_in_what_the_caller_says_about_the_run(tmp_path)
 def test_refuses_arguments_out_of_range(arguments):
     with pytest.raises(ValueError, match="max_epochs, patience and every must be 1 or more"):
         to_the_end(LightGCN, **arguments)
+
+
+def test_every_epoch_is_told_and_those_before_a_resumption_first(tmp_path):
+    told = []
+    run([1.0, 2.0, 3.0], max_epochs=3, checkpoint=tmp_path / "c", on_epoch=told.append)
+    assert [(row["epoch"], row["valid"]) for row in told] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    run([4.0, 5.0], max_epochs=5, checkpoint=tmp_path / "c", on_epoch=told.append)
+    assert [row["epoch"] for row in told[3:]] == [1, 2, 3, 4, 5]
+
+
+def test_what_is_raised_when_an_epoch_is_told_ends_the_training():
+    def stop(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        run(max_epochs=5, on_epoch=lambda row: told.append(row) or stop(row))
+    assert len(told) == 2

@@ -1,0 +1,136 @@
+"""A study from a YAML file."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmgraph.data import protocols
+from mmgraph.data.card import cards
+from mmgraph.data.dataset import Dataset
+from mmgraph.data.load import load
+from mmgraph.data.split import SplitRule
+from mmgraph.features.store import load as load_features
+from mmgraph.models import Model
+from mmgraph.models.base import all_models
+from mmgraph.study.space import Candidate
+from mmgraph.study.study import Study
+from mmgraph.study.turns import Turn, cross_validation, nested_validation, single
+
+SOURCE = ("data", "root", "k_core", "split", "split_seed", "cross_validation", "nested_validation", "features",
+          "models")
+OWN = {f.name for f in fields(Study)} - {"data", "turns", "models", "features", "card"}
+
+
+def read_study(file: str | os.PathLike[str], *, root: str | None = None, **changes: Any) -> Study:
+    """A study from a YAML file.
+
+    Keys: ``data`` (name of a data set), ``root`` (its folder, from where the file lies), ``k_core``; ``split`` (name of
+    a protocol, or name: parameters) and ``split_seed``, or ``cross_validation`` or ``nested_validation`` (number of
+    folds); ``features`` (a folder that ``mmgraph encode`` left); ``models`` (label: ``model``, ``fixed`` settings
+    and ``space``); and the arguments of `Study`.
+
+    Args:
+        file: the YAML file.
+        root: folder of the data set, instead of the file's.
+        changes: arguments of `Study`, instead of the file's.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        KeyError: for an unknown key, model or protocol.
+        ValueError: if the file is no YAML mapping, or the study cannot be carried out.
+    """
+    path = Path(file).expanduser()
+    given = parsed(path)
+    check_names(given, {*SOURCE, *OWN}, f"key in {path}")
+    for name in ("data", "root", "models"):
+        if name not in given and not (name == "root" and root):
+            raise KeyError(f"{path} has no {name!r}; a study needs data, root and models.")
+    place = root or str(path.parent / os.path.expandvars(os.path.expanduser(str(given["root"]))))
+    data = load(given["data"], place)
+    data = data.k_core(given["k_core"]) if given.get("k_core") else data
+    features = None if given.get("features") is None else load_features(path.parent / given["features"])
+    own = {"name": path.stem, **{name: value for name, value in given.items() if name in OWN}, **changes}
+    return Study(data=given["data"], turns=turns_of(data, given), features=features,
+                 card=cards()[given["data"]].fingerprint,
+                 models={label: candidate(label, words) for label, words in given["models"].items()}, **own)
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(given, dict) or not isinstance(given.get("models", {}), dict):
+        raise ValueError(f"{path} must hold names and values (data: …, models: …), and models labels and models.")
+    return given
+
+
+def candidate(label: str, words: Any) -> Candidate:
+    """A model of the file: its name alone, or ``model`` with ``fixed`` and ``space``; numbers such as 1e-3, which YAML
+    takes for text, are read as numbers.
+    """
+    words = {"model": words} if isinstance(words, str) else dict(words or {})
+    check_names(words, {"model", "fixed", "space"}, f"key of the model {label}")
+    return Candidate(model_of(words.get("model", label)), numbers(words.get("fixed") or {}),
+                     numbers(words.get("space") or {}))
+
+
+def model_of(name: str) -> type[Model]:
+    """The model class of a name."""
+    known = {cls.__name__: cls for cls in all_models()}
+    check_names([name], set(known), "model")
+    return known[name]
+
+
+def turns_of(data: Dataset, given: Mapping[str, Any]) -> tuple[Turn, ...]:
+    """The split, or the turns of a cross-validation."""
+    named = [name for name in ("split", "cross_validation", "nested_validation") if given.get(name) is not None]
+    seed = int(given.get("split_seed", 0))
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} exclude each other; name one.")
+    if named and named[0] != "split":
+        return {"cross_validation": cross_validation, "nested_validation": nested_validation}[named[0]](
+            data, int(given[named[0]]), seed=seed)
+    return single(data.split(rule_of(given.get("split", "Given")), seed=seed))
+
+
+def rule_of(words: Any) -> SplitRule:
+    """A protocol: its name, or name: parameters."""
+    (name, parameters), = ({words: {}} if isinstance(words, str) else dict(words)).items()
+    known: dict[str, Any] = {cls.__name__: cls for cls in SplitRule.__subclasses__()
+                             if cls.__module__ == protocols.__name__}
+    check_names([name], set(known), "protocol")
+    parameters = numbers(parameters or {})
+    check_names(parameters, {f.name for f in fields(known[name])}, f"parameter of {name}")
+    rule = known[name](**parameters)
+    assert isinstance(rule, SplitRule)
+    return rule
+
+
+def check_names(given: Any, known: set[str], what: str) -> None:
+    """Refuse a name that does not exist, and say which one may be meant."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            raise KeyError(f"no {what} is called {name!r}{f'; did you mean {near[0]!r}?' if near else ''} There are "
+                           f"{', '.join(sorted(known))}.")
+
+
+def numbers(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; where a text is a number, the number is meant."""
+    if isinstance(value, dict):
+        return {name: numbers(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [numbers(v) for v in value]
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,216 @@
+"""The end of a study: train with the settings that won, read the held-out part once, and say all that a row says."""
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mmgraph.data.folder import whole_files
+from mmgraph.data.split import Pairs, Split
+from mmgraph.data.types import Floats
+from mmgraph.eval.evaluate import Evaluation, evaluate
+from mmgraph.eval.shapley import Shapley, modality_shapley
+from mmgraph.features.controls import noise, permuted
+from mmgraph.features.features import Features
+from mmgraph.models.base import Trained
+from mmgraph.models.fitted import Fitted
+from mmgraph.study.by_group import beyond_accuracy, by_group
+from mmgraph.study.fit import fit
+from mmgraph.study.ledger import short
+from mmgraph.study.loggers import Logger
+from mmgraph.study.phases import measured
+from mmgraph.study.provenance import circumstances
+from mmgraph.study.result import Result
+from mmgraph.study.space import plain
+from mmgraph.study.study import Study
+
+USERS = "users"
+UNRECORDED = frozenset({"checkpoint", "progress_bar", "on_epoch"})
+
+
+@dataclass(frozen=True)
+class Look:
+    """One final training and reading.
+
+    Args:
+        label: of the model.
+        turn: number of the turn.
+        seed: of parameters and training.
+        control: ``permuted`` or ``noise`` for damaged features; else none.
+        search: record of the search, see `Result.search`.
+        reading: its number in the ledger.
+        marks: of the ledger.
+        folder: of the results.
+        logger: told of every epoch, if any.
+    """
+
+    label: str
+    turn: int
+    seed: int
+    control: str | None
+    search: Mapping[str, Any]
+    reading: int
+    marks: tuple[str, ...]
+    folder: Path
+    logger: Logger | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique in a study; fit for a file."""
+        words = f"{self.label} {self.control or ''} turn {self.turn} seed {self.seed}"
+        return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") + "-" + short(words)[:6]
+
+
+def chosen(study: Study, label: str, search: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the final `fit`: the settings that won, and after a retraining the number of epochs too."""
+    trial = search["trials"][search["chosen"]]
+    settings = study.settings(label, trial["settings"])
+    if study.retrain and issubclass(study.candidates[label].cls, Trained):
+        settings["max_epochs"] = max(1, round(float(np.mean(trial["best_epochs"]))))
+    return settings
+
+
+def looked(study: Study, look: Look) -> Result:
+    """Train, read, write the values per user, and return the row."""
+    split, settings = study.turns[look.turn].split, chosen(study, look.label, look.search)
+    split = split.joined() if study.retrain else split
+    features = damaged(study.features, split, look.control, look.seed)
+    running = look.folder / "running" / look.name
+    if look.logger is not None:
+        look.logger.start(look.name, settings)
+    with measured() as fitting:
+        fitted = fit(study.candidates[look.label].cls, split.blinded(), features, seed=look.seed, device=study.device,
+                     checkpoint=running, on_epoch=None if look.logger is None else watcher(look.logger),
+                     progress_bar=False,
+                     **{"monitor": study.monitor, "monitor_on": study.watched} | settings)
+    with measured() as reading:
+        whole = split.unlock_test()
+        found = evaluate(fitted, whole, part="test", ks=study.ks, metrics=study.metrics, seen=study.seen)
+        shapley = content_shares(study, look, fitted, whole)
+        means, per_user = beyond_accuracy(found, whole, study.features, study.ks, study.categories)
+        groups = by_group(found, whole, study.features, study.user_attributes, shapley)
+        users = write_users(look.folder, look.name, found, whole, per_user, shapley)
+    if look.logger is not None:
+        look.logger.finish({f"{on} {metric}": found[on, metric] for on, metric in found.values})
+    rmtree(running, ignore_errors=True)
+    seconds = {"search": sum(t["seconds"] for t in look.search["trials"]), "fit": fitting.seconds,
+               "read": reading.seconds}
+    peaks = {"search": largest([t["peak_mb"] for t in look.search["trials"]]), "fit": fitting.peak_mb,
+             "read": reading.peak_mb, "gpu": fitting.peak_gpu_mb}
+    return Result(**about(study, look.turn, split), **figures(found), kind="control" if look.control else
+                  study.kind(look.label), model=look.label, cls=type(fitted.model).__name__, control=look.control,
+                  seed=look.seed, trained_on=["train", "valid"] if study.retrain else ["train"],
+                  hyperparameters=plain(fitted.model.hyperparameters()), options=options(study, settings),
+                  search=look.search, history=plain(list(fitted.history)), beyond=means, groups=groups,
+                  shapley={} if shapley is None else shapley.mean(), reading=look.reading,
+                  marks=[*look.marks, *saw_validation(fitted, split)], users=users,
+                  run={**circumstances(), "device": study.device, "seconds": seconds, "peak_mb": peaks})
+
+
+def damaged(features: Features | None, split: Split, control: str | None, seed: int) -> Features | None:
+    """The features that a control gets: warm and cold rows are moved among themselves."""
+    if control is None or features is None:
+        return features
+    aligned = features.aligned(split.data.items)
+    return permuted(aligned, seed=seed, n_known=split.n_warm_items) if control == "permuted" else \
+        noise(aligned, seed=seed, n_known=split.n_warm_items)
+
+
+def about(study: Study, turn: int, split: Split) -> dict[str, Any]:
+    """The fields that all rows of a turn share."""
+    data = split.data
+    return {"study": study.name, "plan": study.plan_hash, "features": study.contents, "part": "test",
+            "data": {"name": study.data, "fingerprint": data.fingerprint, "card": study.card},
+            "split": {"name": split.name, "parameters": plain(split.parameters), "seed": split.seed, "fold": turn,
+                      "fingerprint": split.fingerprint}}
+
+
+def figures(found: Evaluation) -> dict[str, Any]:
+    """Means, intervals and counts by candidate set."""
+    metrics: dict[str, dict[str, float | None]] = {}
+    halves: dict[str, dict[str, float | None]] = {}
+    n_users: dict[str, int] = {}
+    for row in found.rows():
+        on = row["candidates"]
+        metrics.setdefault(on, {})[row["metric"]] = number(row["mean"])
+        halves.setdefault(on, {})[row["metric"]] = number(row["half_width"])
+        n_users[on] = max(n_users.get(on, 0), row["n_users"])
+    return {"metrics": metrics, "half_widths": halves, "n_users": n_users, "n_candidates": dict(found.n_candidates)}
+
+
+def options(study: Study, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `fit` that were given, and what was left out of the lists."""
+    from mmgraph.study.compare import OPTIONS
+
+    given = {name: value for name, value in settings.items() if name in OPTIONS - UNRECORDED}
+    return plain({**given, "monitor": study.monitor, "monitor_on": study.watched, "seen": study.seen})
+
+
+def content_shares(study: Study, look: Look, fitted: Fitted, split: Split) -> Shapley | None:
+    """Shapley values of the modalities of a model that reads content."""
+    if look.control or study.features is None or not type(fitted.model).reads_content or not study.features.dims:
+        return None
+    on = "all" if len(study.watched) > 1 or study.watched[0] == "warm" else study.watched[0]
+    return modality_shapley(fitted, split, part="test", metric=study.monitor, candidates=on, seen=study.seen)
+
+
+def write_users(folder: Path, name: str, found: Evaluation, split: Split, per_user: Mapping[str, Mapping[str, Floats]],
+                shapley: Shapley | None) -> dict[str, str]:
+    """The values per user as Parquet: user, candidates, metrics and measures beyond accuracy; and its hash."""
+    tables = []
+    for on in found.n_candidates:
+        columns = {metric: values for (of, metric), values in found.values.items() if of == on}
+        users = pa.array(split.data.users.names(found.users))
+        tables.append(pa.table({"user": users, "candidates": pa.array([on] * len(users)), **columns, **per_user[on]}))
+    out = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables), out)
+    (folder / USERS).mkdir(parents=True, exist_ok=True)
+    with whole_files(folder / USERS) as new:
+        (new / f"{name}.parquet").write_bytes(out.getvalue())
+        if shapley is not None:
+            shares = dict(zip(shapley.modalities, shapley.values.T, strict=True))
+            pq.write_table(pa.table({"user": list(shapley.users), "(none)": shapley.none, **shares}),
+                           new / f"{name}.shapley.parquet")
+    return {"file": f"{USERS}/{name}.parquet", "sha256": hashlib.sha256(out.getvalue()).hexdigest()}
+
+
+def saw_validation(fitted: Fitted, split: Split) -> list[str]:
+    """A mark if validation interactions are edges of the graph that a model scores with."""
+    there = contained(fitted, split.valid) if not split.trains_on_valid else 0
+    return [f"the graph that this model scores with holds {there} validation interactions, and its row does not say "
+            f"that it was trained on validation"] if there else []
+
+
+def contained(fitted: Fitted, pairs: Pairs) -> int:
+    """How many of these interactions the graph of a fitted model holds."""
+    edges = fitted.graph.interactions
+    users, items = torch.from_numpy(pairs.users), torch.from_numpy(pairs.items)
+    return int(edges.contains(users.to(edges.indices.device), items[:, None].to(edges.indices.device)).sum())
+
+
+def watcher(logger: Logger) -> Any:
+    """A callback for `fit` that tells a logger of every epoch."""
+    def watch(row: Mapping[str, Any]) -> None:
+        logger.log({name: float(value) for name, value in row.items() if name != "epoch"}, int(row["epoch"]))
+
+    return watch
+
+
+def number(value: float) -> float | None:
+    """A number of JSON."""
+    return None if np.isnan(value) else float(value)
+
+
+def largest(values: list[float | None]) -> float | None:
+    """The largest; none if one is unknown."""
+    known = [value for value in values if value is not None]
+    return max(known) if known and len(known) == len(values) else None

@@ -1,0 +1,168 @@
+"""Carrying a study out: search everything, then read test once per model and seed; stop and go on at any moment."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from tqdm import tqdm
+
+from mmgraph.data.folder import read_json, write_json
+from mmgraph.eval.evaluate import evaluate
+from mmgraph.models.base import Trained
+from mmgraph.study.by_group import beyond_accuracy, by_group
+from mmgraph.study.diagnostics import diagnose
+from mmgraph.study.ledger import FILE as READINGS
+from mmgraph.study.ledger import recorded
+from mmgraph.study.loggers import Logger
+from mmgraph.study.phases import measured
+from mmgraph.study.pool import Pool
+from mmgraph.study.provenance import circumstances
+from mmgraph.study.reading import Look, about, chosen, figures, looked, watcher, write_users
+from mmgraph.study.result import Result, append, read
+from mmgraph.study.search import search
+from mmgraph.study.space import plain
+from mmgraph.study.study import Outside, Study
+from mmgraph.study.suspicion import suspicion
+from mmgraph.study.yardsticks import validation_popularity
+
+log = logging.getLogger(__name__)
+PLAN, DIAGNOSIS = "plan.json", "diagnosis.json"
+Key = tuple[str, str | None, int, int]  # model, control, turn, seed
+
+
+def run(study: Study, folder: Path, references: Mapping[str, Outside], progress: bool = True,
+        logger: Logger | None = None) -> list[Result]:
+    """Do what is left to do of a study.
+
+    First every search, on splits without test interactions; then for every model, turn and seed one training with the
+    settings that won, and one reading of test. Results are appended as they come. A killed run is taken up where it
+    was: trials that finished stay, a training goes on from its last checkpoint, and the rows come out the same.
+
+    Args:
+        study: what to do.
+        folder: for ``plan.json``, ``results.jsonl``, ``users/*.parquet`` and ``trials.db``. Beside it, in the folder
+            above, ``readings.jsonl`` records who has read which test part.
+        references: label → scorer from outside, in the numbering of the first turn's split.
+        progress: show a bar.
+        logger: told of every epoch of the final trainings; with several jobs after each training, else as they run.
+
+    Raises:
+        ValueError: if the folder belongs to another plan, or its results were changed.
+    """
+    claim(study, folder)
+    results = read(folder)
+    done = {key(r) for r in results}
+    labels, turns = list(study.candidates), range(len(study.turns))
+    left = [k for k in keys(study) if k not in done]
+    with tqdm(desc=study.name, total=budget(study) + len(keys(study)), disable=not progress, unit="run") as bar:
+        searches: dict[tuple[str, int], dict[str, Any]] = {}
+        with Pool(study.blinded(), study.jobs, study.threads) as pool:
+            for label, turn in ((label, turn) for label in labels for turn in turns):
+                for record in search(study, pool, label, turn, folder):
+                    bar.set_postfix_str(f"searching {label}")
+                    bar.update(record["tried"] - searches.get((label, turn), {"tried": 0})["tried"])
+                    searches[label, turn] = record
+        bar.update(len(keys(study)) - len(left))
+        with Pool(study, study.jobs, study.threads) as pool:
+            for result in pool.map(looked, list(looks(study, left, searches, folder, logger))):
+                append(folder, result)
+                if logger is not None and study.jobs > 1:
+                    replay(logger, result)
+                bar.set_postfix_str(f"read {result.model}, seed {result.seed}")
+                bar.update()
+    for label, outside in {**validation_popularity(study), **references}.items():
+        if (label, None, 0, 0) not in done:
+            append(folder, referred(study, folder, label, outside))
+    if not (folder / DIAGNOSIS).exists():
+        write_json(folder / DIAGNOSIS, diagnose(study.turns[0].split, study.features).row())
+    rmtree(folder / "running", ignore_errors=True)
+    return read(folder)
+
+
+def replay(logger: Logger, result: Result) -> None:
+    """Tell a logger of a training that ran in another process."""
+    look = Look(result.model, int(result.split["fold"]), result.seed, result.control, {}, 1, (), Path())
+    logger.start(look.name, {**result.hyperparameters, **result.options})
+    for row in result.history:
+        watcher(logger)(row)
+    logger.finish({f"{on} {metric}": value for on, of in result.metrics.items() for metric, value in of.items()})
+
+
+def claim(study: Study, folder: Path) -> None:
+    """Write the plan to a new folder, or check that the folder's plan is this one."""
+    file = folder / PLAN
+    if not file.exists():
+        if read(folder):
+            raise ValueError(f"{folder} holds results without the plan they follow; choose another folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, study.plan)
+        return
+    there = read_json(file, "a study")
+    if there != study.plan:
+        names = sorted(n for n in {*there, *study.plan} if there.get(n) != study.plan.get(n))
+        changes = "; ".join(f"{n}: {brief(there.get(n))} → {brief(study.plan.get(n))}" for n in names)
+        looks = f"{n} results were read on test by it" if (n := len(read(folder))) else "it has not read test yet"
+        raise ValueError(f"{folder} belongs to a study with another plan, and {looks}. What differs: {changes}. "
+                         f"Results are never replaced: choose another folder. Readings of a split by another plan are "
+                         f"marked.")
+
+
+def brief(value: Any) -> str:
+    """A value of a plan in a few words."""
+    text = str(value)
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def keys(study: Study) -> list[Key]:
+    """Every final training of a study: models first, then their controls."""
+    runs = [(label, turn, seed) for label in study.candidates for turn in range(len(study.turns))
+            for seed in study.seeds_of(label)]
+    found: list[Key] = [(label, None, turn, seed) for label, turn, seed in runs]
+    for label, turn, seed in runs if study.content_controls and study.features is not None else ():
+        if study.candidates[label].cls.reads_content:
+            found += [(label, control, turn, seed) for control in ("permuted", "noise")]
+    return found
+
+
+def key(result: Result) -> Key:
+    """Which of them a result is; references have seed and turn 0."""
+    return result.model, result.control, int(result.split["fold"]), result.seed
+
+
+def budget(study: Study) -> int:
+    """Trials of all searches."""
+    sizes = [candidate.size for candidate in study.candidates.values()]
+    return len(study.turns) * sum(study.trials if size is None else min(study.trials, size) for size in sizes)
+
+
+def looks(study: Study, left: list[Key], searches: Mapping[tuple[str, int], Mapping[str, Any]], folder: Path,
+          logger: Logger | None) -> Iterator[Look]:
+    """What is left to read, each recorded in the ledger before it is read."""
+    for label, control, turn, seed in left:
+        found = searches[label, turn]
+        features = study.contents if control is None else {**(study.contents or {}), "control": control}
+        cls = study.candidates[label].cls
+        drawn = seed if issubclass(cls, Trained) else 0  # a closed form is the same for every seed
+        reading, marks = recorded(folder.parent / READINGS, study.turns[turn].split.fingerprint, "test",
+                                  cls.__name__, drawn, plain(chosen(study, label, found)),
+                                  features, study.plan_hash)
+        live = logger if study.jobs == 1 else None
+        yield Look(label, turn, seed, control, found, reading, tuple(marks), folder, live)
+
+
+def referred(study: Study, folder: Path, label: str, outside: Outside) -> Result:
+    """The row of a scorer that no study fitted."""
+    split = study.turns[0].split.unlock_test()
+    with measured() as reading:
+        found = evaluate(outside.scorer, split, part="test", ks=study.ks, metrics=study.metrics, seen=study.seen)
+        means, per_user = beyond_accuracy(found, split, study.features, study.ks, study.categories)
+        groups = by_group(found, split, study.features, study.user_attributes, None)
+        users = write_users(folder, Look(label, 0, 0, None, {}, 1, (), folder).name, found, split, per_user, None)
+    return Result(**about(study, 0, split), **figures(found), kind="reference", model=label,
+                  cls=type(outside.scorer).__name__, seed=0, trained_on=list(outside.trained_on), users=users,
+                  beyond=means, groups=groups,
+                  marks=suspicion(outside.scorer, split, outside.trained_on),
+                  run={**circumstances(), "device": study.device, "seconds": {"read": reading.seconds},
+                       "peak_mb": {"read": reading.peak_mb}})

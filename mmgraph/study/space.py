@@ -1,0 +1,128 @@
+"""What a search may vary: hyper-parameters of a model and options of its training, by name, from lists and ranges."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from mmgraph.models.base import Model, check_hyperparameters, defaults
+from mmgraph.study.compare import OPTIONS
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+TUNABLE = OPTIONS - {"checkpoint", "progress_bar", "on_epoch", "device", "monitor", "monitor_on"}
+RANGE = frozenset({"low", "high", "log", "step"})
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that takes part in a study.
+
+    Args:
+        cls: its class.
+        fixed: settings that are given: hyper-parameters of the model and options of `fit`.
+        space: settings that are searched: name → a list of values, or a range ``{"low": …, "high": …}`` with
+            ``"log": True`` for a logarithmic one or ``"step"``; whole numbers at both ends make a whole number.
+
+    Raises:
+        TypeError: for a name that neither the model nor `fit` has.
+        ValueError: for a name that is fixed and searched, or a range that is none.
+    """
+
+    cls: type[Model]
+    fixed: Settings = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = {**self.fixed, **self.space}
+        check_hyperparameters(self.cls, {n: None for n in names if n not in TUNABLE})
+        if both := sorted(set(self.fixed) & set(self.space)):
+            raise ValueError(f"{self.cls.__name__}: {', '.join(both)} is fixed and searched; leave it in one of both.")
+        for name, values in self.space.items():
+            check_values(f"{self.cls.__name__}.{name}", values)
+
+    @property
+    def distributions(self) -> "dict[str, BaseDistribution]":
+        """The space in the terms of Optuna."""
+        return {name: distribution(self.cls, name, values) for name, values in self.space.items()}
+
+    @property
+    def size(self) -> int | None:
+        """Number of different settings; none where a range has no end of them."""
+        n = 1
+        for one in self.distributions.values():
+            if (count := len_of(one)) is None:
+                return None
+            n *= count
+        return n
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """All settings of the space, the last name varying fastest.
+
+        Raises:
+            ValueError: if the space holds a range.
+        """
+        ranges = [name for name, values in self.space.items() if isinstance(values, Mapping)]
+        if ranges:
+            raise ValueError(f"{self.cls.__name__}: a grid needs lists, and {', '.join(ranges)} is a range; list its "
+                             f"values, or search by 'random' or 'tpe'.")
+        for values in product(*self.space.values()):
+            yield dict(zip(self.space, values, strict=True))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"class": f"{self.cls.__module__}.{self.cls.__qualname__}", "fixed": plain(self.fixed),
+                "space": plain(self.space)}
+
+
+def distribution(cls: type[Model], name: str, values: Any) -> "BaseDistribution":
+    """One entry of a space in the terms of Optuna."""
+    from mmgraph.study.storage import optuna
+
+    distributions = optuna().distributions
+    if not isinstance(values, Mapping):
+        return distributions.CategoricalDistribution(tuple(values))
+    low, high, log, step = values["low"], values["high"], bool(values.get("log", False)), values.get("step")
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(default_of(cls, name), float):
+        return distributions.IntDistribution(low, high, log=log, step=1 if step is None else int(step))
+    return distributions.FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def check_values(of: str, values: Any) -> None:
+    """Refuse what is neither a list of values nor a range."""
+    if isinstance(values, Mapping):
+        if set(values) - RANGE or not {"low", "high"} <= set(values):
+            raise ValueError(f"{of}: a range has low and high and may have log and step, got {dict(values)}.")
+        low, high = values["low"], values["high"]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high)) or not low <= high:
+            raise ValueError(f"{of}: low and high must be numbers, low not above high; got {low!r} and {high!r}.")
+        if values.get("log") and (low <= 0 or values.get("step") is not None):
+            raise ValueError(f"{of}: a logarithmic range starts above 0 and has no step, got {dict(values)}.")
+    elif isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+        raise ValueError(f"{of}: a space is a list of values or a range with low and high, got {values!r}.")
+
+
+def default_of(cls: type[Model], name: str) -> Any:
+    """The default of a hyper-parameter or an option of `fit`."""
+    from mmgraph.study.fit import fit
+
+    return inspect.signature(fit).parameters[name].default if name in TUNABLE else defaults(cls)[name]
+
+
+def len_of(one: Any) -> int | None:
+    """Number of values of a distribution; none for a continuous one."""
+    if hasattr(one, "choices"):
+        return len(one.choices)
+    if one.step is None:
+        return 1 if one.low == one.high else None
+    return int((one.high - one.low) / one.step + 1e-9) + 1
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON: tuples become lists."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(v) for name, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

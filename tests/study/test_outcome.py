@@ -1,0 +1,37 @@
+import json
+
+import pytest
+from made_results import rows, written
+
+from mmgraph.study.outcome import findings, report
+
+
+@pytest.fixture
+def folder(tmp_path):
+    written(tmp_path / "results", rows({"VBPR": "model", "Popularity": "baseline"}, seeds=(0, 1), n_trials=3))
+    return tmp_path / "results"
+
+
+def test_one_command_turns_a_folder_into_all_that_people_read(folder):
+    summaries = report(folder)
+    out = folder / "report"
+    assert {"report.html", "table.md", "table.tex", "accuracy_time.png", "warm_cold.png"} <= {
+        f.name for f in out.iterdir()}
+    assert {line.model for line in summaries[0].lines if line.kind != "control"} == {"VBPR", "Popularity"}
+    assert "| VBPR |" in (out / "table.md").read_text()
+    assert r"\toprule" in (out / "table.tex").read_text()
+    assert "VBPR" in (out / "report.html").read_text()
+    assert findings(folder) is None
+
+
+def test_the_diagnosis_is_shown_if_there_is_one(folder, tmp_path):
+    row = {"name": "cold rows", "value": 0.5, "threshold": 0.05, "flagged": True, "text": "half of them are <cold>"}
+    (folder / "diagnosis.json").write_text(json.dumps({"findings": [row]}))
+    report(folder, tmp_path / "elsewhere")
+    assert "half of them are &lt;cold&gt;" in (tmp_path / "elsewhere" / "report.html").read_text()
+    assert not (folder / "report").exists()
+
+
+def test_a_folder_without_results(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there are no results in"):
+        report(tmp_path)
