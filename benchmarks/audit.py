@@ -15,9 +15,9 @@ from mmgraph.features import from_arrays
 from mmgraph.features.features import Features
 from mmgraph.models import EASE, Model, RP3beta
 from mmgraph.study import fit
-from mmgraph.study.audit import Section, write_audit
-from mmgraph.study.diagnostics import diagnose
-from mmgraph.study.findings import Diagnosis
+from mmgraph.study.diagnosis.audit import Section, write_audit
+from mmgraph.study.diagnosis.diagnostics import diagnose
+from mmgraph.study.diagnosis.findings import Diagnosis
 
 DATA = {"TikTok": "tiktok", "Amazon Baby": "amazon-baby"}
 CHOICES: Mapping[type[Model], Sequence[Mapping[str, float]]] = {

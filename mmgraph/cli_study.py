@@ -8,8 +8,8 @@ from rich.console import Console
 from mmgraph.data import Given, load
 from mmgraph.data.split import SplitRule
 from mmgraph.features import load as load_features
-from mmgraph.study.audit import write_audit
-from mmgraph.study.diagnostics import diagnose
+from mmgraph.study.diagnosis.audit import write_audit
+from mmgraph.study.diagnosis.diagnostics import diagnose
 from mmgraph.study.log_services import MLflowLogger, TensorBoardLogger, WandbLogger
 from mmgraph.study.loggers import CSVLogger, Logger
 from mmgraph.study.outcome import report as report_on

@@ -1,18 +1,18 @@
 """Training, selection on validation, the honest experiment, and all that is told about its outcome."""
 
-from mmgraph.study.audit import Section, write_audit
 from mmgraph.study.compare import compare
 from mmgraph.study.comparison import Comparison, Row, save, table
-from mmgraph.study.comparison_page import write_report
-from mmgraph.study.diagnostics import diagnose
-from mmgraph.study.findings import Diagnosis, Finding, Thresholds
+from mmgraph.study.diagnosis.audit import Section, write_audit
+from mmgraph.study.diagnosis.diagnostics import diagnose
+from mmgraph.study.diagnosis.findings import Diagnosis, Finding, Thresholds
 from mmgraph.study.fit import fit
 from mmgraph.study.log_services import MLflowLogger, TensorBoardLogger, WandbLogger
 from mmgraph.study.loggers import CSVLogger, Guarded, Logger
 from mmgraph.study.outcome import report
-from mmgraph.study.page import write_page
+from mmgraph.study.pages.comparison_page import write_report
+from mmgraph.study.pages.page import write_page
+from mmgraph.study.pages.plots import write_plots
 from mmgraph.study.plan_file import read_study
-from mmgraph.study.plots import write_plots
 from mmgraph.study.result import Result, per_user, read
 from mmgraph.study.space import Candidate
 from mmgraph.study.study import Outside, Study

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmgraph.data.folder import read_json, write_text
-from mmgraph.study.page import write_page
-from mmgraph.study.plots import write_plots
+from mmgraph.study.pages.page import write_page
+from mmgraph.study.pages.plots import write_plots
 from mmgraph.study.result import read
 from mmgraph.study.run import DIAGNOSIS
 from mmgraph.study.summary import Summary, summarise

@@ -12,7 +12,7 @@ from mmgraph.data.folder import read_json, write_json
 from mmgraph.eval.evaluate import evaluate
 from mmgraph.models.base import Trained
 from mmgraph.study.by_group import beyond_accuracy, by_group
-from mmgraph.study.diagnostics import diagnose
+from mmgraph.study.diagnosis.diagnostics import diagnose
 from mmgraph.study.ledger import FILE as READINGS
 from mmgraph.study.ledger import recorded
 from mmgraph.study.loggers import Logger

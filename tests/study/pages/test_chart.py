@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from test_comparison import comparison
 
-from mmgraph.study.chart import chart, cut, draw
+from mmgraph.study.pages.chart import chart, cut, draw
 
 
 def texts(svg):

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mmgraph.study.audit import Section, box, popularity_chart, shown, write_audit
-from mmgraph.study.findings import Cells, Diagnosis, Finding
+from mmgraph.study.diagnosis.audit import Section, box, popularity_chart, shown, write_audit
+from mmgraph.study.diagnosis.findings import Cells, Diagnosis, Finding
 
 SIZES = {"users": 1234, "items": 56, "train": 7890, "history": 0, "valid": 12, "test": 34, "unused": 0}
 CELLS = (Cells("train", "test", ((0, 0, 5), (1, 2, 3), (4, 0, 1)), 0.357, 0.86),

@@ -7,7 +7,7 @@ from mmgraph.data.types import Ints
 from mmgraph.features.features import Features
 from mmgraph.features.normalise import standardise
 from mmgraph.features.quality import near_duplicates
-from mmgraph.study.findings import Finding, Thresholds, unchecked
+from mmgraph.study.diagnosis.findings import Finding, Thresholds, unchecked
 
 COLD, HISTORY = "near duplicates of cold items", "near duplicates in histories"
 WHY = {COLD: "A cold item whose double is warm is not cold: its content leads straight to what training knows of the "

@@ -21,9 +21,9 @@ from mmgraph.features.encoder import Unreadable
 from mmgraph.graph.graph import INTERACTS
 from mmgraph.graph.relation import Relation
 from mmgraph.models.fitted import Fitted
-from mmgraph.study.chart import chart
 from mmgraph.study.comparison import Comparison
-from mmgraph.study.picture import Picture, thumbnail, title
+from mmgraph.study.pages.chart import chart
+from mmgraph.study.pages.picture import Picture, thumbnail, title
 
 log = logging.getLogger(__name__)
 SETS = {"warm": "items known from training", "cold": "new items", "all": "items, warm and new together"}
@@ -98,7 +98,7 @@ def write_report(comparison: Comparison, file: str | os.PathLike[str], *, compar
     numbers = drawn(split, part, n_users, comparison.rows[0].seed) if users is None \
         else split.data.users.numbers(users)
     people = persons({name: comparison.fitted[name] for name in two}, split, part, numbers, k)
-    loader = PackageLoader("mmgraph", "study")
+    loader = PackageLoader("mmgraph", "study/pages")
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("report.html.j2").render(
         c=comparison, part=part, columns=comparison.columns(comparison.headline), sets=SETS,

@@ -11,8 +11,8 @@ from made_results import BUCKETS, rows, summary
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmgraph.study.panels import PALETTE, Point, apart, plane
-from mmgraph.study.plots import (
+from mmgraph.study.pages.panels import PALETTE, Point, apart, plane
+from mmgraph.study.pages.plots import (
     accuracy_time,
     bars,
     learning_curves,

@@ -7,7 +7,7 @@ from mmgraph.data.split import TEST, TRAIN, VALID, Split
 from mmgraph.data.types import Floats, Ints
 from mmgraph.eval.evaluate import Candidates, evaluate
 from mmgraph.models.base import DotScorer, Embeddings
-from mmgraph.study.findings import BY_TIME, Cells, Finding, Thresholds, of_cold, unchecked
+from mmgraph.study.diagnosis.findings import BY_TIME, Cells, Finding, Thresholds, of_cold, unchecked
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 PAIRS = (("train", "test"), ("train", "valid"), ("valid", "test"))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmgraph.data.folder import whole_files
-from mmgraph.study.chart import INK, cut, inline
-from mmgraph.study.panels import GREY, PALETTE, SETTINGS, WIDTH, Point, multiples, plane
+from mmgraph.study.pages.chart import INK, cut, inline
+from mmgraph.study.pages.panels import GREY, PALETTE, SETTINGS, WIDTH, Point, multiples, plane
+from mmgraph.study.pages.views import by_world, curves, metric_of, popularity, searches, shapley
 from mmgraph.study.result import Result
 from mmgraph.study.summary import Cell, Line, Summary
-from mmgraph.study.views import by_world, curves, metric_of, popularity, searches, shapley
 
 if TYPE_CHECKING:  # takes longer to import than the rest of the package
     from matplotlib.axes import Axes

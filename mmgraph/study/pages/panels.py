@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmgraph.study.chart import INK, cut
+from mmgraph.study.pages.chart import INK, cut
 
 if TYPE_CHECKING:  # takes longer to import than the rest of the package
     from matplotlib.axes import Axes

@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmgraph.data.folder import write_text
-from mmgraph.study.checks import checks, intact
-from mmgraph.study.plots import headline, svg
+from mmgraph.study.pages.checks import checks, intact
+from mmgraph.study.pages.plots import headline, svg
+from mmgraph.study.pages.views import SETS, by_world, gains, label, popularity, searches, shapley
 from mmgraph.study.result import Result
 from mmgraph.study.summary import Line, Summary
-from mmgraph.study.views import SETS, by_world, gains, label, popularity, searches, shapley
 
 KINDS = {"model": "a model that somebody proposes",
          "baseline": "a simple method that the study adds and tunes alike; a model that does not beat it is not worth "
@@ -94,8 +94,8 @@ def write_page(results: Sequence[Result], summaries: Sequence[Summary], file: st
     if not results:
         raise ValueError("there are no results to show; run the study first, or name the folder that holds its "
                          "results.jsonl.")
-    script = files("mmgraph.study").joinpath("study.js").read_text(encoding="utf-8")
-    pages = Environment(loader=PackageLoader("mmgraph", "study"), autoescape=True, undefined=StrictUndefined,
+    script = files("mmgraph.study.pages").joinpath("study.js").read_text(encoding="utf-8")
+    pages = Environment(loader=PackageLoader("mmgraph", "study/pages"), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)
     pages.filters.update(words=words, figure=figure)
     page = pages.get_template("study.html.j2").render(

@@ -4,7 +4,7 @@ import numpy as np
 
 from mmgraph.data.split import TEST, TRAIN, VALID, Split
 from mmgraph.data.types import Bools, Ints
-from mmgraph.study.findings import BY_TIME, Finding, Thresholds, unchecked
+from mmgraph.study.diagnosis.findings import BY_TIME, Finding, Thresholds, unchecked
 
 USER, GLOBAL = "time order per user", "time order of all users"
 WHY = {USER: "A model that has seen what a user did later predicts the past, which nobody needs and which is easier.",

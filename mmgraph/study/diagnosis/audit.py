@@ -10,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmgraph.data.folder import write_text
-from mmgraph.study.chart import COLOURS, inline
-from mmgraph.study.findings import Cells, Diagnosis, number
-from mmgraph.study.panels import SETTINGS
-from mmgraph.study.plots import own_ids
+from mmgraph.study.diagnosis.findings import Cells, Diagnosis, number
+from mmgraph.study.pages.chart import COLOURS, inline
+from mmgraph.study.pages.panels import SETTINGS
+from mmgraph.study.pages.plots import own_ids
 
 if TYPE_CHECKING:  # takes longer to import than the rest of the package
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def write_audit(diagnoses: Mapping[str, Diagnosis], file: str | os.PathLike[str]
     """Write one HTML file that needs no other: a card for each data set, charts inside, then the further sections.
 
     Args:
-        diagnoses: name of a data set → what `mmgraph.study.diagnostics.diagnose` found.
+        diagnoses: name of a data set → what `mmgraph.study.diagnosis.diagnostics.diagnose` found.
         file: where; the whole page is there afterwards, or what was there before.
         sections: further tables, see `Section`.
 
@@ -58,7 +58,7 @@ def write_audit(diagnoses: Mapping[str, Diagnosis], file: str | os.PathLike[str]
                              f"{sorted({', '.join(row) for row in table.rows})}.")
     charts = {name: [Markup(popularity_chart(cells, f"chart-{at}-{c}")) for c, cells in enumerate(found.popularity)]
               for at, (name, found) in enumerate(diagnoses.items())}
-    environment = Environment(loader=PackageLoader("mmgraph.study", "."), autoescape=True, undefined=StrictUndefined,
+    environment = Environment(loader=PackageLoader("mmgraph.study.diagnosis", "."), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True)
     page = environment.get_template("audit.html.j2").render(diagnoses=diagnoses, sections=tables, charts=charts,
                                                             words=WORDS, marks=MARKS, number=number, shown=shown)

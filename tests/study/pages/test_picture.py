@@ -6,7 +6,7 @@ from PIL import Image
 from study_world import png
 
 from mmgraph.features.encoder import Unreadable
-from mmgraph.study.picture import thumbnail, title
+from mmgraph.study.pages.picture import thumbnail, title
 
 
 def decoded(uri):

@@ -14,11 +14,11 @@ from mmgraph.data.protocols import ColdItems, ColdUsers, Given, GlobalTime, Leav
 from mmgraph.data.raw import Raw
 from mmgraph.data.split import TEST, TRAIN, VALID, Split
 from mmgraph.features.features import Features, from_arrays
-from mmgraph.study.check_parts import equal_rows
-from mmgraph.study.check_popularity import boxes, pearson, standard_error
-from mmgraph.study.check_time import before
-from mmgraph.study.diagnostics import diagnose
-from mmgraph.study.findings import Finding, Thresholds, number
+from mmgraph.study.diagnosis.check_parts import equal_rows
+from mmgraph.study.diagnosis.check_popularity import boxes, pearson, standard_error
+from mmgraph.study.diagnosis.check_time import before
+from mmgraph.study.diagnosis.diagnostics import diagnose
+from mmgraph.study.diagnosis.findings import Finding, Thresholds, number
 
 
 def dataset(rows, **more):

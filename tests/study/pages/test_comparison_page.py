@@ -16,8 +16,8 @@ from test_comparison import comparison as made_up
 from mmgraph.data.split import HISTORY, UNUSED, VALID
 from mmgraph.models.popularity import Popularity
 from mmgraph.study.compare import compare
-from mmgraph.study.comparison_page import contrast, drawn, write_report
 from mmgraph.study.fit import fit
+from mmgraph.study.pages.comparison_page import contrast, drawn, write_report
 
 POP, BPR = "Pop <b>", "BPRMF"
 

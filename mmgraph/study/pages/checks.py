@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from mmgraph.study.pages.views import by_label, by_world, label, searches
 from mmgraph.study.result import FIRST, Result, digest
-from mmgraph.study.views import by_label, by_world, label, searches
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmgraph.data.split import HISTORY, TEST, TRAIN, UNUSED, VALID, Split
 from mmgraph.data.types import Bools, Ints
-from mmgraph.study.findings import Finding, Thresholds, of_cold, unchecked
+from mmgraph.study.diagnosis.findings import Finding, Thresholds, of_cold, unchecked
 
 HELD = {"valid": "validation", "test": "test"}  # parts, and what they are called
 

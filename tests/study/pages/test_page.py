@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 from made_results import KINDS, METRICS, chained, rows, summary, written
 
-from mmgraph.study.checks import checks
-from mmgraph.study.page import figure, words, write_page
-from mmgraph.study.views import by_world, gains, searches
+from mmgraph.study.pages.checks import checks
+from mmgraph.study.pages.page import figure, words, write_page
+from mmgraph.study.pages.views import by_world, gains, searches
 
 EVIL = '<script>alert("x")</script> & "co"'
 VOID = {"meta", "use", "path", "input", "br", "img"}

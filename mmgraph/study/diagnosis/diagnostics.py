@@ -2,11 +2,11 @@
 
 from mmgraph.data.split import Split
 from mmgraph.features.features import Features
-from mmgraph.study.check_content import check_content
-from mmgraph.study.check_parts import check_parts, sizes
-from mmgraph.study.check_popularity import check_popularity
-from mmgraph.study.check_time import check_time
-from mmgraph.study.findings import Diagnosis, Thresholds
+from mmgraph.study.diagnosis.check_content import check_content
+from mmgraph.study.diagnosis.check_parts import check_parts, sizes
+from mmgraph.study.diagnosis.check_popularity import check_popularity
+from mmgraph.study.diagnosis.check_time import check_time
+from mmgraph.study.diagnosis.findings import Diagnosis, Thresholds
 
 USUAL = Thresholds()
 
