@@ -180,7 +180,9 @@ def options_of(function: Callable[..., None]) -> ArgumentParser:
         options.add_subclass_arguments(Model, "model", skip={"schema"}, required=False,
                                        help="the model and its hyper-parameters, e.g. --model FREEDOM --model.k 5")
         options.set_defaults(model={"class_path": "mmgraph.models.FREEDOM"})
-    skip: set[str | int] = {"model", "rule"} | ({"split"} if function is cli_study.audit else set())
+    skip: set[str | int] = {"model", "rule"}
+    if function is cli_study.audit:
+        skip.add("split")
     options.add_function_arguments(function, skip=skip, as_positional=function in (cli_study.study, cli_study.report))
     return options
 
