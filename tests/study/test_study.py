@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import planted
 import pytest
 import torch
+from filelock import FileLock
 
 from mmgraph.data import Pairs, RandomPerUser
 from mmgraph.eval import evaluate
@@ -144,8 +146,16 @@ def test_a_study_that_broke_off_goes_on_and_ends_with_the_same_rows(whole, tmp_p
     assert rows(tmp_path / "s") == rows(whole)
 
 
+def environment():
+    """Where another process finds this checkout and these tests."""
+    here = Path(__file__).parent
+    places = os.pathsep.join(map(str, (here, here.parent, here.parents[1])))
+    return {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+
+
 SCRIPT = """
 import sys
+import time
 sys.path[:0] = [sys.argv[1]]
 from test_study import study
 if __name__ == "__main__":
@@ -157,12 +167,10 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_again_and_again_it_ends_with_the_same_rows(whole, tmp_path, jobs):
     (tmp_path / "script.py").write_text(SCRIPT)
-    here = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(tmp_path / "script.py"), str(here), str(tmp_path / "s"), str(jobs)]
+    command = [sys.executable, str(tmp_path / "script.py"), str(Path(__file__).parent), str(tmp_path / "s"), str(jobs)]
     killed, seconds = 0, 3.0
     while True:
-        process = subprocess.Popen(command, env=env, start_new_session=True)
+        process = subprocess.Popen(command, env=environment(), start_new_session=True)
         try:
             process.wait(seconds)
             break
@@ -380,3 +388,48 @@ def test_the_plan_is_what_determines_the_rows():
     assert study().plan_hash != study(trials=4).plan_hash
     assert study(sampler="tpe", jobs=1).plan_hash != study(sampler="tpe", jobs=2).plan_hash
     assert json.loads(json.dumps(study().plan)) == study().plan
+
+
+def test_two_processes_do_not_work_on_one_folder(tmp_path):
+    (tmp_path / "s").mkdir()
+    with FileLock(tmp_path / "s" / ".lock"), pytest.raises(RuntimeError, match="another process is working on"):
+        study().run(tmp_path / "s", progress=False)
+    study(models={"EASE": EASE}, seeds=(0,)).run(tmp_path / "s", progress=False)
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    """Else it would write checkpoints beside the run that takes the place of a killed one."""
+    script = tmp_path / "script.py"
+    script.write_text(WORKER)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment())
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not alive(worker):
+            break
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+WORKER = """
+import os, time
+from mmgraph.study.pool import Pool
+
+def work(context, task):
+    if task == 1:
+        time.sleep(60)
+    return os.getpid()
+
+if __name__ == "__main__":
+    with Pool(None, 2, 1) as pool:
+        for pid in pool.map(work, [0, 1]):
+            print(pid, flush=True)
+"""
+
+
+def alive(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -58,7 +58,8 @@ def write_audit(diagnoses: Mapping[str, Diagnosis], file: str | os.PathLike[str]
                              f"{sorted({', '.join(row) for row in table.rows})}.")
     charts = {name: [Markup(popularity_chart(cells, f"chart-{at}-{c}")) for c, cells in enumerate(found.popularity)]
               for at, (name, found) in enumerate(diagnoses.items())}
-    environment = Environment(loader=PackageLoader("mmgraph.study.diagnosis", "."), autoescape=True, undefined=StrictUndefined,
+    loader = PackageLoader("mmgraph.study.diagnosis", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True)
     page = environment.get_template("audit.html.j2").render(diagnoses=diagnoses, sections=tables, charts=charts,
                                                             words=WORDS, marks=MARKS, number=number, shown=shown)

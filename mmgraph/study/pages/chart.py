@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmgraph.study.comparison import Column, Comparison
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # takes longer to import than the rest of the package
 
 COLOURS = {"warm": "#c8761a", "cold": "#3f7fd6", "all": "#7a7f87"}  # at least 3 : 1 against white and near-black
 INK = "#010203"  # stands for the colour of the page's text
+STYLE: dict[Any, Any] = {  # of all charts
+    "svg.fonttype": "none", "svg.hashsalt": "mmgraph", "text.parse_math": False, "font.family": "sans-serif",
+    "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False}
 
 
 def chart(comparison: Comparison) -> str:
@@ -23,9 +27,7 @@ def chart(comparison: Comparison) -> str:
     columns = [c for c in comparison.columns(comparison.headline) if c.candidates != "all"]
     columns = columns or comparison.columns(comparison.headline)
     labels, out = comparison.labels, io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmgraph", "text.parse_math": False, "font.size": 11,
-                     "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK,
-                     "xtick.color": INK, "ytick.color": INK}):
+    with rc_context(STYLE | {"font.size": 11}):
         figure = Figure(figsize=(4.6, 1.3 + 0.24 * (len(columns) + 0.5) * len(labels)), layout="constrained")
         axes = figure.subplots()
         for place, column in enumerate(columns):
@@ -34,7 +36,6 @@ def chart(comparison: Comparison) -> str:
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.set_xlabel(f"{comparison.headline} (mean, 95 % interval)")
-        axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper left", frameon=False, ncols=2, fontsize=11)
         figure.savefig(out, format="svg", transparent=True)
     return inline(out.getvalue())

@@ -14,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmgraph.data.folder import write_text
+from mmgraph.study.pages.beyond import beyond_accuracy, fairest, served
 from mmgraph.study.pages.checks import checks, intact
 from mmgraph.study.pages.plots import headline, svg
+from mmgraph.study.pages.ranks import Ranks, caption
 from mmgraph.study.pages.views import SETS, by_world, gains, label, popularity, searches, shapley
 from mmgraph.study.result import Result
 from mmgraph.study.summary import Line, Summary
@@ -79,7 +81,7 @@ class Chart:
 
 
 def write_page(results: Sequence[Result], summaries: Sequence[Summary], file: str | os.PathLike[str], *,
-               findings: Sequence[Finding] | None = None) -> None:
+               findings: Sequence[Finding] | None = None, ranks: Sequence[Ranks] = ()) -> None:
     """Write one HTML file that needs no other and no network: styles, script and charts are inside.
 
     Args:
@@ -87,6 +89,7 @@ def write_page(results: Sequence[Result], summaries: Sequence[Summary], file: st
         summaries: what the tables show of them, see `summarise`.
         file: where; the whole page is there afterwards, or what was there before.
         findings: diagnosis of the split, see `diagnose`.
+        ranks: of the competitors, see `rank_blocks`.
 
     Raises:
         ValueError: if there are no results.
@@ -99,29 +102,33 @@ def write_page(results: Sequence[Result], summaries: Sequence[Summary], file: st
                         trim_blocks=True, lstrip_blocks=True)
     pages.filters.update(words=words, figure=figure)
     page = pages.get_template("study.html.j2").render(
-        **content(results, summaries), findings=findings or (), by_kind=by_kind, label=label, intact=intact,
+        **content(results, summaries, ranks), findings=findings or (), by_kind=by_kind, label=label, intact=intact,
         origin=origin, script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     write_text(Path(file).expanduser(), page)
 
 
-def content(results: Sequence[Result], summaries: Sequence[Summary]) -> dict[str, Any]:
+def content(results: Sequence[Result], summaries: Sequence[Summary], ranks: Sequence[Ranks]) -> dict[str, Any]:
     """What the page shows, by the names that the template gives it."""
     return {"results": results, "summaries": summaries, "names": list(dict.fromkeys(r.study for r in results)),
             "checks": checks(results), "kinds": shown(KINDS, {r.kind for r in results}),
             "sets": shown(SETS, {name for r in results for name in r.metrics}),
-            "gains": gain_tables(results, summaries), "numbers": numbers(results, summaries),
-            "searches": found_settings(results),
+            "gains": gain_tables(results, summaries), "numbers": numbers(results, summaries, ranks),
+            "beyond": beyond_accuracy(results), "users": served(results, "user", headline(results, summaries)),
+            "items": served(results, "item", fairest(results)), "searches": found_settings(results),
             "table_charts": [charts(("accuracy_time", "warm_cold"), f"table{number}", results, [summary])
                              for number, summary in enumerate(summaries, start=1)],
-            "charts": charts(("popularity", "shapley", "learning_curves", "search"), "chart", results, summaries)}
+            "charts": charts(("ranks", "popularity", "shapley", "learning_curves", "search"), "chart", results,
+                             summaries, ranks)}
 
 
-def charts(names: Sequence[str], prefix: str, results: Sequence[Result], summaries: Sequence[Summary]) -> list[Chart]:
+def charts(names: Sequence[str], prefix: str, results: Sequence[Result], summaries: Sequence[Summary],
+           ranks: Sequence[Ranks] = ()) -> list[Chart]:
     """The charts that have data."""
     ids = {name: f"{prefix}-{name.replace('_', '-')}" for name in names}
-    drawn = {name: svg(name, ids[name], results, summaries) for name in names}
-    return [Chart(ids[name], CAPTIONS[name], Markup(text)) for name, text in drawn.items() if text is not None]
+    drawn = {name: svg(name, ids[name], results, summaries, ranks=ranks) for name in names}
+    captions = CAPTIONS | {"ranks": caption(ranks)}
+    return [Chart(ids[name], captions[name], Markup(text)) for name, text in drawn.items() if text is not None]
 
 
 def by_kind(summary: Summary) -> dict[str, list[Line]]:
@@ -142,9 +149,13 @@ def gain_tables(results: Sequence[Result], summaries: Sequence[Summary]) -> dict
     return found
 
 
-def numbers(results: Sequence[Result], summaries: Sequence[Summary]) -> dict[str, dict[str, Any]]:
+def numbers(results: Sequence[Result], summaries: Sequence[Summary],
+            ranks: Sequence[Ranks]) -> dict[str, dict[str, Any]]:
     """Title → columns and rows of the figures that are drawn, but stand in no other table."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {
+        f"Average rank by {one.headline[1]}, {one.headline[0]} items: {one.title}": {
+            "columns": ["average rank"], "rows": {name: {"average rank": (x, None)} for name, x in one.ranks.items()}}
+        for one in ranks}
     for name, rows in by_world(results).items():
         metric, means = popularity(rows, headline(rows, summaries))
         for title, table in ((f"{metric} by popularity of the items: {name}", means),

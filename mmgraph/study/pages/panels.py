@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmgraph.study.pages.chart import INK, cut
+from mmgraph.study.pages.chart import INK, STYLE, cut
 
 if TYPE_CHECKING:  # takes longer to import than the rest of the package
     from matplotlib.axes import Axes
@@ -14,10 +14,7 @@ WIDTH = 4.6  # inches: at this width text has its own size in a column of a phon
 PALETTE = ("#3f7fd6", "#c8761a", "#1a9274", "#b5589c", "#8c8418", "#2f93a8")  # 3 : 1 on white and near-black; after
 GREY = "#7a7f87"                                                             # Okabe & Ito's colour-blind safe hues
 MARKERS = {"model": ("o", PALETTE[0]), "baseline": ("s", PALETTE[1]), "reference": ("D", GREY)}
-SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "mmgraph", "text.parse_math": False, "font.size": 9,
-    "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK,
-    "ytick.color": INK, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
+SETTINGS = STYLE | {"font.size": 9, "axes.titlesize": 9}
 
 
 @dataclass(frozen=True)

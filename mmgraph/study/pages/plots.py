@@ -12,6 +12,8 @@ import numpy as np
 from mmgraph.data.folder import whole_files
 from mmgraph.study.pages.chart import INK, cut, inline
 from mmgraph.study.pages.panels import GREY, PALETTE, SETTINGS, WIDTH, Point, multiples, plane
+from mmgraph.study.pages.ranks import Ranks
+from mmgraph.study.pages.ranks_chart import ranks_chart
 from mmgraph.study.pages.views import by_world, curves, metric_of, popularity, searches, shapley
 from mmgraph.study.result import Result
 from mmgraph.study.summary import Cell, Line, Summary
@@ -20,11 +22,19 @@ if TYPE_CHECKING:  # takes longer to import than the rest of the package
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Drawing = Callable[[Sequence[Result], Sequence[Summary]], "Figure | None"]
 STATES = {"complete": ("o", "full"), "pruned": ("o", "none"), "failed": ("x", "full")}
 
 
-def write_plots(results: Sequence[Result], summaries: Sequence[Summary], folder: str | os.PathLike[str]) -> list[Path]:
+def write_plots(results: Sequence[Result], summaries: Sequence[Summary], folder: str | os.PathLike[str], *,
+                ranks: Sequence[Ranks] = ()) -> list[Path]:
     """Write the charts as PNG, 150 dots per inch; a chart without data is not drawn, and an older one of it removed.
+
+    Args:
+        results: rows as `read` gives them.
+        summaries: what the tables show of them, see `summarise`.
+        folder: where.
+        ranks: of the competitors, see `rank_blocks`.
 
     Returns:
         The files that were written.
@@ -33,23 +43,29 @@ def write_plots(results: Sequence[Result], summaries: Sequence[Summary], folder:
 
     place, names = Path(folder).expanduser(), []
     with rc_context(SETTINGS), whole_files(place) as new:
-        for name, draw in CHARTS.items():
+        for name, draw in drawings(ranks).items():
             figure = draw(results, summaries)
             if figure is not None:
                 figure.savefig(new / f"{name}.png", dpi=150, facecolor="white", metadata={"Software": None})
                 names.append(name)
-    for name in set(CHARTS) - set(names):
+    for name in set(drawings(ranks)) - set(names):
         (place / f"{name}.png").unlink(missing_ok=True)
     return [place / f"{name}.png" for name in names]
 
 
-def svg(name: str, id_: str, results: Sequence[Result], summaries: Sequence[Summary]) -> str | None:
+def drawings(ranks: Sequence[Ranks]) -> dict[str, Drawing]:
+    """All charts by name."""
+    return {**CHARTS, "ranks": lambda results, summaries: ranks_chart(ranks)}
+
+
+def svg(name: str, id_: str, results: Sequence[Result], summaries: Sequence[Summary], *,
+        ranks: Sequence[Ranks] = ()) -> str | None:
     """A chart as an element of a page, labelled by the element ``<id_>-title``; none without data."""
     from matplotlib import rc_context
 
     out = io.StringIO()
     with rc_context(SETTINGS):
-        figure = CHARTS[name](results, summaries)
+        figure = drawings(ranks)[name](results, summaries)
         if figure is None:
             return None
         figure.savefig(out, format="svg", transparent=True)
@@ -215,6 +231,6 @@ def headline(results: Sequence[Result], summaries: Sequence[Summary]) -> str:
     return summaries[0].headline[1] if summaries else metric_of(results)
 
 
-CHARTS: dict[str, Callable[[Sequence[Result], Sequence[Summary]], "Figure | None"]] = {
+CHARTS: dict[str, Drawing] = {
     "accuracy_time": accuracy_time, "warm_cold": warm_cold, "popularity": popularity_chart, "shapley": shapley_chart,
     "learning_curves": learning_curves, "search": search_chart}

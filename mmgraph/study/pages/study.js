@@ -28,7 +28,7 @@
     if (said) said.textContent = `sorted by ${head.textContent.trim().replace(/\s+/g, " ")}, ${order}`;
   };
   const choose = (section) => {
-    const [metric, set] = ["metric", "set"].map((name) => section.querySelector(`select[name=${name}]`).value);
+    const [metric, set] = ["metric", "set"].map((name) => section.querySelector(`select[name=${name}]`)?.value ?? "");
     for (const cell of section.querySelectorAll("[data-metric]"))
       cell.hidden = !((metric === "" || cell.dataset.metric === metric) && (set === "" || cell.dataset.set === set));
   };
