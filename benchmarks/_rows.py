@@ -57,3 +57,13 @@ def rows(name: str) -> list[dict[str, Any]]:
 def known(name: str, key: dict[str, Any]) -> dict[str, Any]:
     """The oldest row of a results file that holds all of this, if there is one."""
     return next((row for row in rows(name) if all(row.get(k) == v for k, v in key.items())), {})
+
+
+def at_this_commit(name: str, key: dict[str, Any]) -> dict[str, Any]:
+    """The row that was measured with this very code on this machine, if there is one; none where the code has no commit
+    or differs from it.
+    """
+    now = provenance()
+    if not now["commit"] or now["commit"].endswith("+changes"):
+        return {}
+    return known(name, {**key, "commit": now["commit"], "hardware": now["hardware"]})

@@ -20,7 +20,7 @@ PRINTED = {  # heading of each section with Python in it → what its code must 
     "Metrics": ["recall@10", "map_capped@20", "auc", "'gini@20'"],
     "Is the difference one?": ["Wilcoxon signed-rank test", "paired bootstrap"],
     "Is the split fit for use?": ["checks warn", "popularity gap", "'valid and test'"],
-    "Before and during an A/B test": ["effective", "clip"],
+    "Before and during an A/B test": ["a won", "SNIPS", "DR", "20,000 rows worth"],
 }
 
 

@@ -51,8 +51,11 @@ def run(study: Study, folder: Path, references: Mapping[str, Outside], progress:
 
     Raises:
         RuntimeError: if another process is working on the folder, or every trial of a model failed.
-        ValueError: if the folder belongs to another plan, or its results were changed.
+        ValueError: if the folder belongs to another plan, its results were changed, or a scorer from outside has the
+            label of a model.
     """
+    if both := sorted({*references} & {*study.candidates}):
+        raise ValueError(f"{', '.join(both)} is the label of a model and of a scorer from outside; rename one.")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
@@ -159,10 +162,18 @@ def looks(study: Study, left: list[Key], searches: Mapping[tuple[str, int], Mapp
         cls = study.candidates[label].cls
         drawn = seed if issubclass(cls, Trained) else 0  # a closed form is the same for every seed
         reading, marks = recorded(folder.parent / READINGS, study.turns[turn].split.fingerprint, "test",
-                                  cls.__name__, drawn, plain(chosen(study, label, found)),
-                                  features, study.plan_hash)
+                                  cls.__name__, drawn, told(study, label, found), features,
+                                  study.plan_hash)
         live = logger if study.jobs == 1 else None
         yield Look(label, turn, seed, control, found, reading, tuple(marks), folder, live)
+
+
+def told(study: Study, label: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ledger compares: all but the data, the content and the seed that makes a figure what it is."""
+    how: dict[str, Any] = {"seen": study.seen, "retrain": study.retrain}
+    if issubclass(study.candidates[label].cls, Trained):
+        how |= {"monitor": study.monitor, "monitor_on": list(study.watched)}
+    return {**plain(chosen(study, label, found)), **how}
 
 
 def referred(study: Study, folder: Path, label: str, outside: Outside) -> Result:

@@ -84,13 +84,14 @@ def search(study: Study, pool: Pool[Study], label: str, turn: int, folder: Path)
     budget = study.trials if candidate.size is None else min(study.trials, candidate.size)
     whole = study.sampler == "grid" or budget == candidate.size
     while len(done := trials.get_trials(deepcopy=False)) < budget:
-        n = min(study.jobs, budget - len(done))
-        new = list(candidate.grid())[len(done):len(done) + n] if whole and not ranged(study, label) else \
-            proposals(list(done), candidate.distributions, "tpe" if study.sampler == "tpe" else "random",
-                      study.search_seed, n)
-        curves = tuple(t.intermediate_values for t in done if t.state.name == "COMPLETE")
-        batch = [Trial(label, turn, len(done) + i, s, curves, folder / "running" / short([label, turn, len(done) + i]))
-                 for i, s in enumerate(new)]
+        start = len(done) - len(done) % study.jobs  # of the batch, which a kill may have torn
+        n = min(study.jobs, budget - start)
+        new = list(candidate.grid())[start:start + n] if whole and not ranged(study, label) else \
+            proposals(list(done[:start]), candidate.distributions, study.sampler,
+                      f"{study.search_seed} {label} {turn}", n)
+        curves = tuple(t.intermediate_values for t in done[:start] if t.state.name == "COMPLETE")
+        batch = [Trial(label, turn, number, s, curves, folder / "running" / short([label, turn, number]))
+                 for number, s in enumerate(new, start) if number >= len(done)]
         for trial, attempt in zip(batch, pool.map(attempted, batch), strict=True):
             about = {"epochs": attempt.epochs, "best_epochs": attempt.best_epochs, "seconds": attempt.seconds,
                      "peak_mb": attempt.peak_mb, "error": attempt.error}

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmgraph.study.ledger import short
+
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.distributions import BaseDistribution
@@ -31,19 +33,26 @@ def open_trials(folder: Path, name: str) -> "OptunaStudy":
     return optuna().create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
 
-def proposals(finished: "list[FrozenTrial]", distributions: "dict[str, BaseDistribution]", sampler: str, seed: int,
+def proposals(finished: "list[FrozenTrial]", distributions: "dict[str, BaseDistribution]", sampler: str, seed: str,
               n: int) -> list[dict[str, Any]]:
     """Settings of the next n trials, none of them tried before where there is a choice.
 
     They depend on the finished ones and the seed alone, so a search that was killed goes on as if it had not been; by
     random search not even on how many run side by side.
+
+    Args:
+        finished: trials that ended, in order.
+        distributions: the space.
+        sampler: ``random`` or ``tpe``.
+        seed: words that no other search shares.
+        n: how many.
     """
     memory = optuna().create_study(direction="maximize")
     memory.add_trials(finished)
     tried, new = [dict(trial.params) for trial in finished], []
     for number in range(len(finished), len(finished) + n):
         for again in range(REDRAWS):
-            memory.sampler = sampler_of(sampler, seed + number + again * 2**16)
+            memory.sampler = sampler_of(sampler, int(short([seed, number, again])[:8], 16))
             settings = dict(memory.ask(distributions).params)
             if settings not in tried:
                 break

@@ -176,7 +176,8 @@ class Study:
         splits = [{"test": turn.split.fingerprint, "inner": [i.fingerprint for i in turn.inner]} for turn in self.turns]
         names = ("name", "data", "trials", "seeds", "sampler", "search_seed", "prune", "monitor", "ks", "metrics",
                  "seen", "categories", "user_attributes", "options", "content_controls", "retrain", "device", "card")
-        batch = {"jobs": self.jobs} if self.sampler == "tpe" else {}  # what runs together cannot learn from each other
+        learns = self.sampler == "tpe" or self.prune  # from earlier trials, but not from those that run beside it
+        batch = {"jobs": self.jobs} if learns else {}
         return {**{name: plain(getattr(self, name)) for name in names}, **batch, "monitor_on": list(self.watched),
                 "data_fingerprint": self.turns[0].split.data.fingerprint, "splits": splits, "features": self.contents,
                 "models": {label: c.plain() for label, c in self.candidates.items()}}

@@ -14,7 +14,9 @@ KINDS = {"FREEDOM": "model", "VBPR": "model", "LightGCN": "model", "Popularity":
          "validation popularity": "reference"}
 SETS = {"warm": 5_640, "cold": 1_410, "all": 7_050}
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
-BUCKETS = ("new", "1–5", "6–20", "21–100", "over 100")
+BUCKETS = ("0", "1–5", "6–20", "21–100", "101–950")
+USERS = {"user activity": ("4–5", "6–9", "10–120"), "user gender": ("F", "M", "(none)")}
+MODALITIES = ("image", "text")
 CONTROLS = (None, "permuted", "noise")
 
 
@@ -35,7 +37,7 @@ def row(model, kind, control, seed, level, rng, metrics, sets, n_trials, n_epoch
     size = {"warm": 1.0, "cold": 0.6 if content else 0.05, "all": 0.8}
     means = {name: {m: round(float(level * size[name] * (0.5 if "ndcg" in m else 1) + rng.normal(0, 2e-3)), 6)
                     for m in metrics} for name in sets}
-    hard = np.linspace(0.2, 1.6, len(BUCKETS))
+    ks = sorted({int(m.partition("@")[2] or 0) for m in metrics})
     seconds = float(rng.gamma(2, 40 if content else 0.4))
     return Result(
         study="which model", plan="9f2c41d07ab35e68", kind=kind if control is None else "control", model=model,
@@ -47,13 +49,40 @@ def row(model, kind, control, seed, level, rng, metrics, sets, n_trials, n_epoch
         hyperparameters={"dim": 64, "l2": 1e-4, "layers": 2}, options={"lr": 1e-3, "max_epochs": n_epochs},
         search=search(0.1 / len(model), n_trials, np.random.default_rng(len(model))) if kind != "reference" else {},
         history=history(level, n_epochs, rng) if content else (),
-        groups={"item popularity": {b: {m: float(level * h) for m in metrics}
-                                    for b, h in zip(BUCKETS, hard, strict=True)}},
+        beyond={name: beyond(level * size[name] + 1e-3 * seed, ks, at) for at, name in enumerate(sets)},
+        groups=groups(level + 1e-3 * seed, metrics, max(ks), content and not control),
         shapley={"image": level * 0.1, "text": level * 0.4, "(none)": level * 0.5} if content and not control else {},
         run={"date": "2026-01-02T03:04:05+00:00", "commit": "0123456789abcdef", "versions": {"torch": "2.11.0"},
              "hardware": {"cpu": "x86_64, 2 cores"}, "device": "cpu",
              "seconds": {"search": seconds * n_trials, "fit": seconds, "read": 1.25},
              "peak_mb": {"search": 812.5, "fit": 800.0, "read": 640.0}})
+
+
+def beyond(level, ks, at):
+    """Measures of one candidate set; lists have no profile to be lifted above among cold items."""
+    found = {}
+    for k in ks:
+        per_user = {"novelty": 9 + 20 * level, "average_popularity": 40 - 200 * level,
+                    "popularity_lift": None if at == 1 else 3 - 20 * level, "serendipity": level / 9,
+                    **{f"diversity({m})": 0.4 + level for m in MODALITIES}, "calibration(genre)": 0.9 - 2 * level}
+        catalogue = {"coverage": min(1.0, 6 * level), "gini": 0.99 - level, "exposure_entropy": 8 + level,
+                     "normalised_exposure_entropy": 0.7 + level, "personalisation": 0.5 + level}
+        found |= {f"{name}@{k}": value for name, value in {**per_user, **catalogue}.items()}
+    return found
+
+
+def groups(level, metrics, k, shares):
+    """Means by group, as `by_group` names them."""
+    hard = np.linspace(0.2, 1.6, len(BUCKETS))
+    found = {"item popularity": {b: {f"recall@{k}": float(level * h), f"exposure ratio@{k}": float(h)}
+                                 for b, h in zip(BUCKETS, hard, strict=True)}}
+    for m in MODALITIES:
+        found[f"item {m}"] = {f"with {m}": {f"recall@{k}": level, f"exposure ratio@{k}": 1.02},
+                              f"without {m}": {f"recall@{k}": level / 2, f"exposure ratio@{k}": None}}
+    more = {f"shapley {m}": level / 4 for m in MODALITIES} if shares else {}
+    for kind, names in USERS.items():
+        found[kind] = {name: {**{m: level / (1 + at) for m in metrics}, **more} for at, name in enumerate(names)}
+    return found
 
 
 def search(level, n_trials, rng):

@@ -113,7 +113,7 @@ def measure(candidates: str, name: str) -> Column:
 
 
 def served(results: Sequence[Result], of: str, metric: str) -> Tables | None:
-    """Means by group for the competitors, one table for each kind of group; none if no row has any.
+    """Means by group for the competitors, one table for each kind with two groups or more; none if no row has any.
 
     Args:
         results: rows.
@@ -125,7 +125,7 @@ def served(results: Sequence[Result], of: str, metric: str) -> Tables | None:
         kinds = dict.fromkeys(kind for r in rows for kind in r.groups if kind.partition(" ")[0] == of)
         found += [table(f"{kind}: {name}", [(r, {Column(group, key): at(r.groups[kind], group, key)
                                                  for group in r.groups[kind] for key in r.groups[kind][group]})
-                                            for r in rows if kind in r.groups]) for kind in kinds]
+                                            for r in rows if len(r.groups.get(kind, ())) > 1]) for kind in kinds]
     found = [one for one in found if one.columns]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Which competitors can be told apart: their average ranks over data sets, splits or users, and the critical difference."""
+"""Which competitors can be told apart: average ranks over tables, splits or users, and their critical difference."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -79,8 +79,8 @@ def rank_blocks(results: Sequence[Result], folder: str | os.PathLike[str], summa
         if len(scores) >= LEAST:
             found.append(ranked(where(some), what(scores), scores, headline, alpha, out))
             continue
-        users = {s: user_scores(folder, runs[s.title], headline) for s in some}
-        found += [ranked(s.title, "users", values, headline, alpha, left_out(s)) for s, values in users.items()
+        users = [(s, user_scores(folder, runs[s.title], headline)) for s in some]
+        found += [ranked(s.title, "users", values, headline, alpha, left_out(s)) for s, values in users
                   if len(values) >= LEAST]
     return found
 

@@ -43,7 +43,7 @@ def depth(one: Ranks) -> float:
 
 def below(one: Ranks) -> float:
     """Rows between the axis and the first label."""
-    return 1 + STEP * (1 + max(levels(spans(one)), default=-1))
+    return 1 + STEP * (1 + max((level for *_, level in spans(one)), default=-1))
 
 
 def limits(one: Ranks) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def scale(axes: "Axes", one: Ranks) -> None:
     axes.spines["top"].set_visible(True)
     axes.spines["top"].set_position(("data", 0))
     axes.xaxis.set_ticks_position("top")
-    ticks = MaxNLocator(5).tick_values(low, high)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
     axes.set_xticks([x for x in ticks if max(1, low - edge) <= x <= min(len(one.ranks), high + edge)])
     axes.set_yticks([])
     axes.tick_params(labelsize=8)
@@ -93,23 +93,20 @@ def elbows(axes: "Axes", one: Ranks) -> None:
 def bars(axes: "Axes", one: Ranks) -> None:
     """A bar over each clique."""
     low, high = axes.get_xlim()
-    for (first, last), level in zip(spans(one), levels(spans(one)), strict=True):
-        row, over = -STEP * (level + 1), 0.008 * (high - low)
+    for first, last, level in spans(one):
+        row, over = -STEP * (level + 1), 0.01 * (high - low)
         axes.plot([first - over, last + over], [row, row], "-", color=PALETTE[1], linewidth=3.2,
                   solid_capstyle="butt", zorder=2.5)
 
 
-def spans(one: Ranks) -> list[tuple[float, float]]:
-    """First and last rank of each clique."""
-    return [(one.ranks[clique[0]], one.ranks[clique[-1]]) for clique in one.cliques]
-
-
-def levels(spans: Sequence[tuple[float, float]]) -> list[int]:
-    """The first level for each span, in the order of their starts, on which it touches none before it."""
+def spans(one: Ranks) -> list[tuple[float, float, int]]:
+    """First and last rank of each clique, and its level: the first on which it comes close to none before it."""
+    low, high = limits(one)
     ends: list[float] = []
     found = []
-    for first, last in spans:
-        free = next((level for level, end in enumerate(ends) if end < first), len(ends))
-        ends[free:free + 1] = [last]
-        found.append(free)
+    for clique in one.cliques:
+        first, last = one.ranks[clique[0]], one.ranks[clique[-1]]
+        level = next((n for n, end in enumerate(ends) if end + 0.05 * (high - low) < first), len(ends))
+        ends[level:level + 1] = [last]
+        found.append((first, last, level))
     return found

@@ -3,11 +3,13 @@ import re
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from made_results import KINDS, METRICS, chained, rows, summary, written
 
 from mmgraph.study.pages.checks import checks
 from mmgraph.study.pages.page import figure, words, write_page
+from mmgraph.study.pages.ranks import ranked
 from mmgraph.study.pages.views import by_world, gains, searches
 
 EVIL = '<script>alert("x")</script> & "co"'
@@ -80,13 +82,16 @@ def shown(folder, results, summaries, **more):
 def results():
     made = [replace(r, marks=(f"read before by {EVIL}",), reading=2) if r.model == "EASE" and r.seed == 1 else r
             for r in rows()]
+    made = [replace(r, groups={**r.groups, f"user {EVIL}": {EVIL: {EVIL: 0.5}, "b": {EVIL: 0.25}}}) for r in made]
     return chained([replace(r, model=EVIL, cls=EVIL) if r.model == "LightGCN" else r for r in made])
 
 
 @pytest.fixture(scope="module")
 def page(results, tmp_path_factory):
     table = summary(results, winner="FREEDOM", marks={"EASE": [f"read before by {EVIL}"]})
-    return shown(tmp_path_factory.mktemp("page"), results, [table], findings=FOUND)
+    ranks = [ranked(f"users of {EVIL}", "users", pd.DataFrame([[3.0, 2, 1]] * 9, columns=[EVIL, "b", "c"]),
+                    ("all", "recall@20"))]
+    return shown(tmp_path_factory.mktemp("page"), results, [table], findings=FOUND, ranks=ranks)
 
 
 def test_is_one_file_that_needs_no_other(page):
@@ -158,6 +163,13 @@ def test_bold_only_where_the_summary_says_so(page, results, tmp_path):
     none = shown(tmp_path, results, [summary(results)])
     assert bold(none.tables[0]) == []
     assert "highest, but not the best beyond chance" in none.text
+
+
+def test_ranks_have_a_chart_a_caption_and_a_table(page):
+    assert "chart-ranks" in [given.get("id") for given in page.of("figure")]
+    assert f"users of {EVIL}: 9 users as blocks, recall@20, all items" in page.text
+    table = next(t for t in page.tables if t[0][0][-1]["text"].strip() == "average rank")
+    assert [(row[0]["text"], row[1]["data-value"]) for row in table[1]] == [(EVIL, "1.0"), ("b", "2.0"), ("c", "3.0")]
 
 
 def test_marks_are_warnings_with_their_text(page):
@@ -240,7 +252,7 @@ def test_worlds_are_kept_apart_but_folds_are_not():
 
 
 def test_the_least_that_can_be_shown(tmp_path):
-    bare = [replace(r, search={}, history=(), groups={}, shapley={}) for r in
+    bare = [replace(r, search={}, history=(), groups={}, shapley={}, beyond={}) for r in
             rows({"Popularity": "baseline"}, seeds=(0,), sets={"all": 10})]
     found = shown(tmp_path, chained(bare), [])
     assert not found.tables

@@ -11,7 +11,8 @@ from made_results import BUCKETS, rows, summary
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmgraph.study.pages.panels import PALETTE, Point, apart, plane
+from mmgraph.study.pages.chart import STYLE
+from mmgraph.study.pages.panels import PALETTE, SETTINGS, Point, apart, plane
 from mmgraph.study.pages.plots import (
     accuracy_time,
     bars,
@@ -165,7 +166,7 @@ def test_several_data_sets_have_a_panel_each(results, table):
 
 def test_no_label_covers_another_with_twenty_models():
     figure = plane({"": [Point(f"model {n}", "model", float(n), 0.1 + 1e-4 * n) for n in range(20)]}, "x", "y")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = sorted(text.get_window_extent().y0 for text in figure.axes[0].texts)
     high = figure.axes[0].texts[0].get_window_extent().height
     assert min(b - a for a, b in pairwise(boxes)) > 0.8 * high
@@ -183,3 +184,7 @@ def test_places_keep_their_distance_and_order(places, gap):
 def test_a_crowd_is_centred_and_the_lonely_stay():
     assert apart([0.1, 0.5, 0.5, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.4, 0.5, 0.6, 0.9])
     assert apart([0.0, 0.0, 1.0, 1.0], 0.2) == pytest.approx([0.0, 0.2, 0.8, 1.0])
+
+
+def test_all_charts_share_their_style():
+    assert STYLE.items() <= SETTINGS.items()
