@@ -46,7 +46,8 @@ def by_group(found: Evaluation, split: Split, features: Features | None, user_at
             name: {f"recall@{k}": number(np.asarray(recalls[name])),
                    f"exposure ratio@{k}": number(np.array([ratios[name]]))} for name in groups.members}
     for groups in (activity_groups(split), *(attribute_groups(split, name, "user") for name in user_attributes)):
-        means[groups.kind] = of_users(found, split, groups, shapley)
+        kind = groups.kind if groups.kind not in means else f"{groups.kind} (attribute)"
+        means[kind] = of_users(found, split, groups, shapley)
     return means
 
 

@@ -8,6 +8,7 @@ from mmgraph.study.result import Result
 
 Thing = TypeVar("Thing")
 Key = TypeVar("Key", bound=Hashable)
+LEFT_OUT = {"train": " · training items left out", "known": ""}
 CONTROLS = {"permuted": "features permuted", "noise": "features replaced by noise"}
 
 
@@ -36,12 +37,13 @@ def tables(results: Sequence[Result]) -> list[tuple[str, list[Result]]]:
     so do results without any of the modalities that exist in two versions.
     """
     found = []
-    for place, rows in gathered(results, lambda r: (r.data["name"], protocol(r), r.part)).items():
+    places = gathered(results, lambda r: (r.data["name"], protocol(r), r.part, r.options.get("seen")))
+    for place, rows in places.items():
         trained = gathered([r for r in rows if r.kind != "reference"] or rows, _trained)
         for parts, mine in trained.items():
             mine += [r for r in rows if r.kind == "reference" and r not in mine
                      and (_trained(r) == parts or _trained(r) not in trained)]
-            title = f"{place[0]} · {place[1]} · {place[2]} · trained on {parts}"
+            title = f"{place[0]} · {place[1]} · {place[2]} · trained on {parts}{LEFT_OUT.get(str(place[3]), '')}"
             found += [(title + words, some) for words, some in by_features(mine)]
     return found
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 FILE = "readings.jsonl"
 
 
@@ -19,7 +21,8 @@ class Reading:
     Args:
         split: its fingerprint.
         part: the part.
-        cls: class of the model.
+        model: its label.
+        cls: its class.
         seed: of its parameters.
         settings: hash of its hyper-parameters and options.
         features: hash of the features it was given.
@@ -29,6 +32,7 @@ class Reading:
 
     split: str
     part: str
+    model: str
     cls: str
     seed: int
     settings: str
@@ -37,31 +41,30 @@ class Reading:
     date: str
 
 
-def recorded(file: Path, split: str, part: str, cls: str, seed: int, settings: Mapping[str, Any],
+def recorded(file: Path, split: str, part: str, model: str, cls: str, seed: int, settings: Mapping[str, Any],
              features: Mapping[str, str] | None, plan: str) -> tuple[int, list[str]]:
     """Record a reading before it happens.
 
     Returns:
-        Its number (1 for the first) and marks. Readings by the same plan do not count (a killed study repeats its last
-        one and finds the same), nor do those of the same settings and seed. Those of other seeds do, so that no lucky
-        seed can be picked.
+        Its number (1 for the first) and marks. A reading of the same settings and seed does not count: a killed study
+        repeats its last one and finds the same. Those of other seeds by another plan do, so that no lucky seed can be
+        picked, and so do those of other settings by the same plan, whose code or trials were changed in between.
     """
-    now = Reading(split, part, cls, seed, short(settings), short(features), plan,
+    now = Reading(split, part, model, cls, seed, short(settings), short(features), plan,
                   datetime.now(UTC).isoformat(timespec="seconds"))
-    known = readings(file)
-    earlier = [r for r in known if (r.split, r.part, r.cls, r.features) == (split, part, cls, now.features)
-               and r.plan != plan and (r.seed, r.settings) != (seed, now.settings)]
-    if not any(asdict(r) | {"date": now.date} == asdict(now) for r in known):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(asdict(now)) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-    return 1 + len({r.plan for r in earlier}), marks(earlier, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        known = readings(file)
+        earlier = [r for r in known if (r.split, r.part, r.cls, r.features) == (split, part, cls, now.features)
+                   and (r.seed, r.settings) != (seed, now.settings)
+                   and (r.plan != plan or (r.model == model and r.settings != now.settings))]
+        if not any(asdict(r) | {"date": now.date} == asdict(now) for r in known):
+            append_line(file, json.dumps(asdict(now), ensure_ascii=False))
+    return 1 + len({(r.plan, r.settings if r.plan == plan else "") for r in earlier}), marks(earlier, seed)
 
 
 def readings(file: Path) -> list[Reading]:
-    """All readings in a file, oldest first.
+    """All readings in a file, oldest first; a last line that a kill cut short does not count.
 
     Raises:
         ValueError: if a line is no reading.
@@ -69,7 +72,7 @@ def readings(file: Path) -> list[Reading]:
     if not file.is_file():
         return []
     try:
-        return [Reading(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [Reading(**json.loads(line)) for line in whole_lines(file)]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} holds a line that is no reading ({error}); restore the file: without it nobody can "
                          f"tell which test parts were read before.") from error
@@ -84,6 +87,21 @@ def marks(earlier: Sequence[Reading], seed: int) -> list[str]:
     return [f"the {earlier[0].part} part of this split was read before for {earlier[0].cls} with {how} (plan "
             f"{', '.join(sorted({r.plan for r in earlier}))}, first on {min(r.date for r in earlier)[:10]}): this is "
             f"no first look, and whatever changed since may have been chosen by it"]
+
+
+def whole_lines(file: Path) -> list[str]:
+    """The lines of a file; a last one without its end is left out."""
+    whole = file.read_bytes().rpartition(b"\n")[0].decode("utf-8")
+    return whole.split("\n") if whole else []
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add a line and wait until it is on the disk; the start of a line that was never finished is removed first."""
+    with file.open("ab") as out:
+        out.truncate(file.read_bytes().rfind(b"\n") + 1)
+        out.write(line.encode() + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def short(value: Any) -> str:

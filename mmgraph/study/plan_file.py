@@ -55,6 +55,7 @@ def read_study(file: str | os.PathLike[str], *, root: str | None = None, **chang
     data = data.k_core(given["k_core"]) if given.get("k_core") else data
     features = None if given.get("features") is None else load_features(path.parent / given["features"])
     own = {"name": path.stem, **{name: value for name, value in given.items() if name in OWN}, **changes}
+    own["options"] = numbers(own.get("options") or {})
     return Study(data=given["data"], turns=turns_of(data, given), features=features,
                  card=cards()[given["data"]].fingerprint,
                  models={label: candidate(label, words) for label, words in given["models"].items()}, **own)

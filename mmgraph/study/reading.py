@@ -1,6 +1,7 @@
 """The end of a study: train with the settings that won, read the held-out part once, and say all that a row says."""
 
 import hashlib
+import inspect
 import io
 import re
 from collections.abc import Mapping
@@ -21,17 +22,20 @@ from mmgraph.eval.evaluate import Evaluation, evaluate
 from mmgraph.eval.shapley import Shapley, modality_shapley
 from mmgraph.features.controls import noise, permuted
 from mmgraph.features.features import Features
-from mmgraph.models.base import Trained
+from mmgraph.models.base import Model, Trained
 from mmgraph.models.fitted import Fitted
 from mmgraph.study.by_group import beyond_accuracy, by_group
 from mmgraph.study.fit import fit
-from mmgraph.study.ledger import short
+from mmgraph.study.ledger import FILE as READINGS
+from mmgraph.study.ledger import recorded, short
 from mmgraph.study.loggers import Logger
 from mmgraph.study.phases import measured
 from mmgraph.study.provenance import circumstances
 from mmgraph.study.result import Result
+from mmgraph.study.search import NUMERIC
 from mmgraph.study.space import plain
 from mmgraph.study.study import Study
+from mmgraph.study.suspicion import suspicion
 
 USERS = "users"
 UNRECORDED = frozenset({"checkpoint", "progress_bar", "on_epoch"})
@@ -47,9 +51,7 @@ class Look:
         seed: of parameters and training.
         control: ``permuted`` or ``noise`` for damaged features; else none.
         search: record of the search, see `Result.search`.
-        reading: its number in the ledger.
-        marks: of the ledger.
-        folder: of the results.
+        folder: of the results; the ledger lies beside it.
         logger: told of every epoch, if any.
     """
 
@@ -58,8 +60,6 @@ class Look:
     seed: int
     control: str | None
     search: Mapping[str, Any]
-    reading: int
-    marks: tuple[str, ...]
     folder: Path
     logger: Logger | None = None
 
@@ -79,6 +79,14 @@ def chosen(study: Study, label: str, search: Mapping[str, Any]) -> dict[str, Any
     return settings
 
 
+def attempted_look(study: Study, look: Look) -> Result | str:
+    """See `looked`; what went wrong, in words, if the training failed numerically."""
+    try:
+        return looked(study, look)
+    except NUMERIC as error:
+        return f"{look.name}: {type(error).__name__}: {error}"
+
+
 def looked(study: Study, look: Look) -> Result:
     """Train, read, write the values per user, and return the row."""
     split, settings = study.turns[look.turn].split, chosen(study, look.label, look.search)
@@ -92,6 +100,7 @@ def looked(study: Study, look: Look) -> Result:
                      checkpoint=running, on_epoch=None if look.logger is None else watcher(look.logger),
                      progress_bar=False,
                      **{"monitor": study.monitor, "monitor_on": study.watched} | settings)
+    nth, marks = entered(study, look, settings)
     with measured() as reading:
         whole = split.unlock_test()
         found = evaluate(fitted, whole, part="test", ks=study.ks, metrics=study.metrics, seen=study.seen)
@@ -110,10 +119,37 @@ def looked(study: Study, look: Look) -> Result:
                   study.kind(look.label), model=look.label, cls=type(fitted.model).__name__, control=look.control,
                   seed=look.seed, trained_on=["train", "valid"] if study.retrain else ["train"],
                   hyperparameters=plain(fitted.model.hyperparameters()), options=options(study, settings),
-                  search=look.search, history=plain(list(fitted.history)), beyond=means, groups=groups,
-                  shapley={} if shapley is None else shapley.mean(), reading=look.reading,
-                  marks=[*look.marks, *saw_validation(fitted, split)], users=users,
+                  search=look.search, history=[plain(row) for row in fitted.history], beyond=means, groups=groups,
+                  shapley={} if shapley is None else shapley.mean(), reading=nth,
+                  marks=[*marks, *suspicions(fitted, whole)], users=users,
                   run={**circumstances(), "device": study.device, "seconds": seconds, "peak_mb": peaks})
+
+
+def entered(study: Study, look: Look, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Enter the reading into the ledger before it happens; see `recorded`.
+
+    What counts as a setting is all that makes the figure what it is besides the data and the seed: the model's code
+    too, so that a model that is changed after its figures were seen, and read again, is marked.
+    """
+    cls = study.candidates[look.label].cls
+    trained = issubclass(cls, Trained)
+    how: dict[str, Any] = {"seen": study.seen, "retrain": study.retrain, "code": short(code_of(cls))}
+    if trained:
+        how |= {"monitor": study.monitor, "monitor_on": list(study.watched)}
+    features = {**(study.contents or {})} if cls.reads_content else {}
+    return recorded(look.folder.parent / READINGS, study.turns[look.turn].split.fingerprint, "test", look.label,
+                    cls.__name__, look.seed if trained else 0,  # a closed form is the same for every seed
+                    plain({**settings, **how}), {**features, **({"control": look.control} if look.control else {})},
+                    study.plan_hash)
+
+
+def code_of(cls: type[Model]) -> str:
+    """The source of a model's module; nothing where there is none to read."""
+    module = inspect.getmodule(cls)
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        return ""
 
 
 def damaged(features: Features | None, split: Split, control: str | None, seed: int) -> Features | None:
@@ -126,11 +162,13 @@ def damaged(features: Features | None, split: Split, control: str | None, seed: 
 
 
 def about(study: Study, turn: int, split: Split) -> dict[str, Any]:
-    """The fields that all rows of a turn share."""
-    data = split.data
+    """The fields that all rows of a turn share; a parameter that differs between turns is told by their number."""
+    data, others = split.data, [turn.split.parameters for turn in study.turns]
+    same = {name: value for name, value in split.parameters.items()
+            if len({repr(given.get(name)) for given in others}) == 1}
     return {"study": study.name, "plan": study.plan_hash, "features": study.contents, "part": "test",
             "data": {"name": study.data, "fingerprint": data.fingerprint, "card": study.card},
-            "split": {"name": split.name, "parameters": plain(split.parameters), "seed": split.seed, "fold": turn,
+            "split": {"name": split.name, "parameters": plain(same), "seed": split.seed, "fold": turn,
                       "fingerprint": split.fingerprint}}
 
 
@@ -183,11 +221,16 @@ def write_users(folder: Path, name: str, found: Evaluation, split: Split, per_us
     return {"file": f"{USERS}/{name}.parquet", "sha256": hashlib.sha256(out.getvalue()).hexdigest()}
 
 
-def saw_validation(fitted: Fitted, split: Split) -> list[str]:
-    """A mark if validation interactions are edges of the graph that a model scores with."""
-    there = contained(fitted, split.valid) if not split.trains_on_valid else 0
-    return [f"the graph that this model scores with holds {there} validation interactions, and its row does not say "
-            f"that it was trained on validation"] if there else []
+def suspicions(fitted: Fitted, split: Split) -> list[str]:
+    """Marks of a model that knows validation though it was not trained on it: validation interactions are edges of the
+    graph that it scores with, or it ranks them far too well.
+    """
+    if split.trains_on_valid:
+        return []
+    if there := contained(fitted, split.valid):
+        return [f"the graph that this model scores with holds {there} validation interactions, and its row does not "
+                f"say that it was trained on validation"]
+    return suspicion(fitted, split, ("train",))
 
 
 def contained(fitted: Fitted, pairs: Pairs) -> int:

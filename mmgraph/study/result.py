@@ -11,7 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FILE = "results.jsonl"
+from mmgraph.data.folder import read_json, write_json
+from mmgraph.study.ledger import append_line, whole_lines
+
+FILE, HEAD = "results.jsonl", "head.json"
 FIRST = "0" * 64  # stands for the hash before the first line
 UNREPEATABLE = frozenset({"run", "previous", "hash"})  # what differs between two runs of one study
 
@@ -112,12 +115,8 @@ def append(folder: Path, result: Result) -> Result:
     row = asdict(result) | {"previous": before[-1].hash if before else FIRST}
     row["hash"] = digest(row)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("ab") as raw:  # what follows the last end of line is the start of a line never finished
-        raw.truncate((folder / FILE).read_bytes().rfind(b"\n") + 1)
-    with (folder / FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(folder / FILE, json.dumps(row, ensure_ascii=False, allow_nan=False))
+    write_json(folder / HEAD, {"rows": len(before) + 1, "hash": row["hash"]})
     return Result(**row)
 
 
@@ -127,22 +126,33 @@ def read(folder: str | os.PathLike[str]) -> list[Result]:
     A last line without its end, which a killed run leaves, does not count; `append` removes it.
 
     Raises:
-        ValueError: naming the line that was changed, removed, added or moved after it was written.
+        ValueError: naming the line that was changed, removed, added or moved after it was written, or saying that rows
+            are missing at the end.
     """
     file = Path(folder) / FILE
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    whole = text.rpartition("\n")[0]
+    lines = whole_lines(file) if file.is_file() else []
     names, results, previous = {f.name for f in fields(Result)}, [], FIRST
-    for number, line in enumerate(whole.splitlines() if whole else [], start=1):
+    for number, line in enumerate(lines, start=1):
         row = _parsed(line, file, number)
         if set(row) != names or row["previous"] != previous or row["hash"] != digest(row):
             raise ValueError(f"line {number} of {file} is not as it was written: its hash does not follow from it and "
                              f"the lines before. Results are only appended to; restore the file from its last commit.")
         previous = row["hash"]
         results.append(Result(**row))
+    check_head(file, results)
     return results
+
+
+def check_head(file: Path, results: Sequence[Result]) -> None:
+    """Refuse a file that lacks rows at its end: ``head.json`` beside it says how many there were at least."""
+    place = file.parent / HEAD
+    if not place.exists():
+        return
+    head = read_json(place, "results")
+    n = int(head["rows"])
+    if (len(results) < n or results[n - 1].hash != head["hash"]):
+        raise ValueError(f"{file} has {len(results)} rows, but {HEAD} beside it says that there were {n}, ending in "
+                         f"{head['hash'][:12]}…; rows were removed or an older file was put in its place: restore it.")
 
 
 def digest(row: Mapping[str, Any]) -> str:

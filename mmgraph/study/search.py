@@ -7,6 +7,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from mmgraph.models.fitted import Fitted
 from mmgraph.study.fit import Validation, fit
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+NUMERIC = (FloatingPointError, ValueError, MemoryError,
+           torch.linalg.LinAlgError, torch.OutOfMemoryError)  # type: ignore[attr-defined]
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -86,11 +89,11 @@ def search(study: Study, pool: Pool[Study], label: str, turn: int, folder: Path)
     while len(done := trials.get_trials(deepcopy=False)) < budget:
         start = len(done) - len(done) % study.jobs  # of the batch, which a kill may have torn
         n = min(study.jobs, budget - start)
-        new = list(candidate.grid())[start:start + n] if whole and not ranged(study, label) else \
+        new = list(candidate.grid())[start:start + n] if whole else \
             proposals(list(done[:start]), candidate.distributions, study.sampler,
                       f"{study.search_seed} {label} {turn}", n)
         curves = tuple(t.intermediate_values for t in done[:start] if t.state.name == "COMPLETE")
-        batch = [Trial(label, turn, number, s, curves, folder / "running" / short([label, turn, number]))
+        batch = [Trial(label, turn, number, s, curves, folder / "running" / short([label, turn, number, plain(s)]))
                  for number, s in enumerate(new, start) if number >= len(done)]
         for trial, attempt in zip(batch, pool.map(attempted, batch), strict=True):
             about = {"epochs": attempt.epochs, "best_epochs": attempt.best_epochs, "seconds": attempt.seconds,
@@ -100,11 +103,6 @@ def search(study: Study, pool: Pool[Study], label: str, turn: int, folder: Path)
             rmtree(trial.folder, ignore_errors=True)
         yield record(study, list(trials.get_trials(deepcopy=False)), budget)
     yield record(study, list(done), budget)
-
-
-def ranged(study: Study, label: str) -> bool:
-    """Whether the space has a range, which no grid can list."""
-    return any(isinstance(values, Mapping) for values in study.candidates[label].space.values())
 
 
 def attempted(study: Study, trial: Trial) -> Attempt:
@@ -121,10 +119,10 @@ def attempted(study: Study, trial: Trial) -> Attempt:
             valid = float(np.mean(scores))
         except Pruned:
             state = "pruned"
-        except (FloatingPointError, ValueError, MemoryError) as problem:
+        except NUMERIC as problem:
             state, error = "failed", f"{type(problem).__name__}: {problem}"
-    return Attempt(state, valid, curve, [len(f.history) for f in fitted] or [len(curve)], list(map(best_epoch, fitted)),
-                   cost.seconds, cost.peak_mb, error)
+    epochs = [len(f.history) for f in fitted] or [max(curve, default=0)]
+    return Attempt(state, valid, curve, epochs, list(map(best_epoch, fitted)), cost.seconds, cost.peak_mb, error)
 
 
 def one(study: Study, trial: Trial, inner: int, curve: dict[int, float]) -> Fitted:

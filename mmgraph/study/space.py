@@ -54,23 +54,23 @@ class Candidate:
         """Number of different settings; none where a range has no end of them."""
         n = 1
         for one in self.distributions.values():
-            if (count := len_of(one)) is None:
+            if (values := values_of(one)) is None:
                 return None
-            n *= count
+            n *= len(values)
         return n
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """All settings of the space, the last name varying fastest.
 
         Raises:
-            ValueError: if the space holds a range.
+            ValueError: if a range has no end of values.
         """
-        ranges = [name for name, values in self.space.items() if isinstance(values, Mapping)]
-        if ranges:
-            raise ValueError(f"{self.cls.__name__}: a grid needs lists, and {', '.join(ranges)} is a range; list its "
-                             f"values, or search by 'random' or 'tpe'.")
-        for values in product(*self.space.values()):
-            yield dict(zip(self.space, values, strict=True))
+        listed = {name: values_of(one) for name, one in self.distributions.items()}
+        if endless := [name for name, values in listed.items() if values is None]:
+            raise ValueError(f"{self.cls.__name__}: a grid needs lists or steps, and {', '.join(endless)} is a range "
+                             f"without; list its values, or search by 'random' or 'tpe'.")
+        for values in product(*(values or () for values in listed.values())):
+            yield dict(zip(listed, values, strict=True))
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -112,13 +112,15 @@ def default_of(cls: type[Model], name: str) -> Any:
     return inspect.signature(fit).parameters[name].default if name in TUNABLE else defaults(cls)[name]
 
 
-def len_of(one: Any) -> int | None:
-    """Number of values of a distribution; none for a continuous one."""
+def values_of(one: Any) -> list[Any] | None:
+    """All values of a distribution; none for a continuous one."""
     if hasattr(one, "choices"):
-        return len(one.choices)
+        return list(one.choices)
+    if one.low == one.high:
+        return [one.low]
     if one.step is None:
-        return 1 if one.low == one.high else None
-    return int((one.high - one.low) / one.step + 1e-9) + 1
+        return None
+    return [one.low + i * one.step for i in range(int((one.high - one.low) / one.step + 1e-9) + 1)]
 
 
 def plain(value: Any) -> Any:

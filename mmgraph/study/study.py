@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mmgraph.eval.evaluate import Candidates, Seen
+from mmgraph.eval.evaluate import Candidates, Seen, check_choices
+from mmgraph.eval.shapley import MOST
 from mmgraph.features.features import Features
 from mmgraph.models import EASE, Model, Popularity, RecentPopularity, RP3beta, Scorer, Trained
 from mmgraph.study.compare import check_reading
@@ -134,10 +135,23 @@ class Study:
                              "inner splits; leave prune off.")
         for turn in self.turns if not self.turns[0].split.blind else ():
             check_reading(turn.split, "test", self.ks, self.metrics, {})
+        self.check_words()
         for label, candidate in self.candidates.items():
             if self.sampler == "grid" and (n := len(list(candidate.grid()))) > self.trials:
                 raise ValueError(f"the grid of {label} has {n} combinations, the budget is {self.trials} trials; the "
                                  f"budget is the same for every model: raise it, or shorten the lists.")
+
+    def check_words(self) -> None:
+        """Refuse what would fail only after the search."""
+        check_choices(seen=self.seen, only=self.monitor_on or ("all",), metrics=[self.monitor.partition("@")[0]])
+        data = self.turns[0].split.data
+        for name, table in ((self.categories, data.item_content), *((n, data.user_content)
+                                                                    for n in self.user_attributes)):
+            if name is not None and name not in table.column_names:
+                raise KeyError(f"no column {name!r} to break figures down by, only {table.column_names}.")
+        if self.features is not None and len(self.features.dims) > MOST:
+            raise ValueError(f"exact Shapley values take at most {MOST} modalities, the features have "
+                             f"{sorted(self.features.dims)}; keep some with features.only(...).")
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
@@ -171,6 +185,17 @@ class Study:
         return None if self.features is None else fingerprints(self.features, self.turns[0].split)
 
     @cached_property
+    def columns(self) -> dict[str, str]:
+        """Hash of each column that models, groups or calibration read besides who took what."""
+        data = self.turns[0].split.data
+        named = {self.categories, *self.user_attributes, *(a for label in self.candidates
+                                                           for a in self.settings(label, {}).get("attributes", ()))}
+        tables = {"interactions": (data.interactions, {"time", "weight"}), "items": (data.item_content, named),
+                  "users": (data.user_content, named)}
+        return {f"{of}.{name}": short(table[name].to_pylist()) for of, (table, wanted) in tables.items()
+                for name in table.column_names if name in wanted}
+
+    @cached_property
     def plan(self) -> dict[str, Any]:
         """All that determines the outcome, as JSON; a folder of results belongs to one plan."""
         splits = [{"test": turn.split.fingerprint, "inner": [i.fingerprint for i in turn.inner]} for turn in self.turns]
@@ -179,7 +204,8 @@ class Study:
         learns = self.sampler == "tpe" or self.prune  # from earlier trials, but not from those that run beside it
         batch = {"jobs": self.jobs} if learns else {}
         return {**{name: plain(getattr(self, name)) for name in names}, **batch, "monitor_on": list(self.watched),
-                "data_fingerprint": self.turns[0].split.data.fingerprint, "splits": splits, "features": self.contents,
+                "data_fingerprint": self.turns[0].split.data.fingerprint, "columns": self.columns, "splits": splits,
+                "features": self.contents,
                 "models": {label: c.plain() for label, c in self.candidates.items()}}
 
     @property

@@ -6,6 +6,8 @@ import torch
 from mmgraph.models.base import DotScorer, Embeddings
 from mmgraph.study.study import Outside, Study
 
+VALIDATION = "validation popularity"
+
 
 def validation_popularity(study: Study) -> dict[str, Outside]:
     """Rank items by how often they occur in validation: a diagnostic of the split, not a recommender.
@@ -16,4 +18,4 @@ def validation_popularity(study: Study) -> dict[str, Outside]:
     split = study.turns[0].split
     count = torch.from_numpy(np.bincount(split.valid.items, minlength=len(split.data.items))).float()[:, None]
     scorer = DotScorer(Embeddings(torch.ones(len(split.data.users), 1), count))
-    return {"validation popularity": Outside(scorer, trained_on=("valid",))}
+    return {VALIDATION: Outside(scorer, trained_on=("valid",))}

@@ -29,7 +29,7 @@ def test_grid_in_order():
     assert list(Candidate(EASE, {}, {"l2": [1.0, 2.0], "k": [3, 4]}).grid()) == [
         {"l2": 1.0, "k": 3}, {"l2": 1.0, "k": 4}, {"l2": 2.0, "k": 3}, {"l2": 2.0, "k": 4}]
     assert list(Candidate(EASE).grid()) == [{}]
-    with pytest.raises(ValueError, match="l2 is a range; list its values"):
+    with pytest.raises(ValueError, match="l2 is a range without; list its values"):
         list(Candidate(EASE, {}, {"l2": {"low": 1.0, "high": 2.0}}).grid())
 
 

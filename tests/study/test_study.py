@@ -26,6 +26,7 @@ from mmgraph.study.loggers import CSVLogger
 from mmgraph.study.result import per_user, read
 from mmgraph.study.space import Candidate
 from mmgraph.study.study import Outside, Study
+from mmgraph.study.summary import summarise
 from mmgraph.study.turns import Turn, cross_validation, nested_validation
 
 SMALL = {"ks": (2, 5), "monitor": "recall@5", "threads": 1}
@@ -379,7 +380,7 @@ def test_a_grid_larger_than_the_budget_is_refused():
 def test_the_folder_of_something_else_is_refused(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "s")
     (tmp_path / "s" / "plan.json").unlink()
-    with pytest.raises(ValueError, match="results without the plan"):
+    with pytest.raises(ValueError, match=r"holds results of plans .* and no plan"):
         study().run(tmp_path / "s", progress=False)
 
 
@@ -433,3 +434,113 @@ def alive(pid):
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_results_of_another_study_are_not_taken_for_this_ones(whole, tmp_path):
+    other = study(trials=2)
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "plan.json").write_text(json.dumps(other.plan))
+    shutil.copy(whole / "results.jsonl", tmp_path / "s")
+    with pytest.raises(ValueError, match=r"holds results of plans .* and the plan"):
+        other.run(tmp_path / "s", progress=False)
+
+
+def test_rows_that_were_removed_at_the_end_are_missed(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "s")
+    lines = (whole / "results.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "s" / "results.jsonl").write_text("".join(lines[:3]))
+    with pytest.raises(ValueError, match=r"has 3 rows, but head\.json beside it says that there were 10"):
+        read(tmp_path / "s")
+
+
+def test_a_ledger_that_was_removed_is_missed(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "s")
+    with pytest.raises(ValueError, match=r"readings.jsonl lacks the readings of BPRMF, EASE, VBPR"):
+        study(name="another").run(tmp_path / "t", progress=False)
+
+
+def test_a_model_that_was_changed_after_its_figures_were_seen_is_marked(tmp_path, monkeypatch):
+    one = study(models={"EASE": EASE}, seeds=(0,), features=None)
+    one.run(tmp_path / "s", progress=False)
+    shutil.rmtree(tmp_path / "s")
+    monkeypatch.setattr("mmgraph.study.reading.code_of", lambda cls: "another solution")
+    again = one.run(tmp_path / "s", progress=False)[0]
+    assert again.reading == 2
+    assert "was read before for EASE with other settings or seeds" in again.marks[0]
+
+
+def test_another_scorer_under_an_old_label_is_refused(tmp_path):
+    one, split = study(models={"EASE": EASE}, seeds=(0,), features=None), planted.split()
+    first, second = Outside(knowing(split)), Outside(knowing(split, split.valid))
+    found = one.run(tmp_path / "s", references={"mine": first}, progress=False)
+    assert one.run(tmp_path / "s", references={"mine": first}, progress=False) == found
+    with pytest.raises(ValueError, match="another scorer called 'mine'; results are never replaced"):
+        one.run(tmp_path / "s", references={"mine": second}, progress=False)
+    assert "outside mine" in {r.cls for r in readings(tmp_path / "readings.jsonl")}
+
+
+class Peeping(EASE):
+    """Knows validation by heart; not one of the models."""
+
+    secret = None
+
+    def scorer(self, graph, features):
+        return knowing(plain_split(), plain_split().valid)
+
+
+def test_a_model_that_knows_validation_is_marked_though_its_graph_does_not(tmp_path):
+    found = Study.of(plain_split(), {"Peeping": Peeping}, baselines=(), seeds=(0,), **SMALL).run(tmp_path / "s",
+                                                                                              progress=False)
+    assert "seems to have seen validation without saying so" in found[0].marks[0]
+
+
+def test_a_training_that_fails_at_the_end_loses_no_other(tmp_path, monkeypatch):
+    import mmgraph.study.reading as reading
+    real = reading.fit
+    monkeypatch.setattr(reading, "fit", lambda cls, *args, **given: real(
+        cls, *args, **{**given, **({"lr": 1e30} if given["seed"] == 0 and cls is BPRMF else {})}))
+    one = study(models={"BPRMF": candidates()["BPRMF"]}, features=None)
+    with pytest.raises(RuntimeError, match=r"1 final trainings failed, all else is in .*BPRMF-turn-0-seed-0"):
+        one.run(tmp_path / "s", progress=False)
+    assert [(r.model, r.seed) for r in read(tmp_path / "s")][:2] == [("BPRMF", 1), ("EASE", 0)]
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "s" / "running")  # its checkpoint belongs to the other learning rate
+    assert {(r.model, r.seed) for r in one.run(tmp_path / "s", progress=False)} >= {("BPRMF", 0), ("BPRMF", 1)}
+
+
+def test_the_table_of_a_cross_validation_is_one(tmp_path):
+    turns = cross_validation(planted.dataset(), 3, seed=0)
+    one = Study("cv", "planted", turns, {"EASE": Candidate(EASE), "Popularity": Candidate(Popularity)}, baselines=(),
+                seeds=(0,), **SMALL)
+    (table,) = summarise(one.run(tmp_path / "s", progress=False), tmp_path / "s")
+    line = next(line for line in table.lines if line.model == "EASE")
+    assert line.n_runs == 3
+    assert line.cells[table.headline].sd is not None
+
+
+@pytest.mark.parametrize(("changes", "error", "match"), [
+    ({"monitor": "recal@5"}, KeyError, "recal"),
+    ({"categories": "genres"}, KeyError, "no column 'genres'"), ({"user_attributes": ("age",)}, KeyError, "no column")])
+def test_a_slip_that_would_end_a_study_late_is_told_at_once(changes, error, match):
+    with pytest.raises(error, match=match):
+        study(**changes)
+
+
+def test_times_and_categories_belong_to_the_plan():
+    one = study(categories="genre").plan
+    assert {"items.genre", "interactions.time"} <= set(one["columns"])
+    assert study().plan["columns"].keys() == {"interactions.time"}
+
+
+def test_each_reading_is_in_the_ledger_before_it_happens_and_not_earlier(tmp_path, monkeypatch):
+    import mmgraph.study.reading as reading
+    real, seen = reading.evaluate, []
+
+    def evaluated(*args, **given):
+        seen.append([(r.cls, r.seed) for r in readings(tmp_path / "readings.jsonl")])
+        return real(*args, **given)
+
+    monkeypatch.setattr(reading, "evaluate", evaluated)
+    study(models={"BPRMF": candidates()["BPRMF"]}, features=None).run(tmp_path / "s", progress=False)
+    order = [("BPRMF", 0), ("BPRMF", 1), ("EASE", 0)]
+    assert seen == [order[:1], order[:2], order]

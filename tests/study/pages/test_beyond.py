@@ -52,6 +52,7 @@ def test_every_measure_says_what_is_better(results):
 def test_the_page_shows_them_sorted_by_what_is_better_first(page, results):
     table = of(page, "coverage")
     heads = table[0][0]
+    assert [h["text"].split()[0] for h in heads[1:4]] == ["coverage", "coverage", "gini"]
     assert len(heads) == 1 + 2 * (12 + 11 + 12)
     for cell in heads[1:]:
         assert ("lower is better" in cell["text"]) == ("cost" in cell["class"].split())

@@ -81,6 +81,17 @@ def test_tables_that_share_their_competitors_are_blocks_together(tmp_path):
     assert [(one.blocks, one.n) for one in rank_blocks(two, tmp_path, summarise(two, tmp_path))] == [("users", 5)] * 2
 
 
+def test_a_user_of_two_splits_has_the_mean_of_both(tmp_path):
+    results = [r for k in range(2) for r in on_split(made(n_users=20), k)]
+    results = written(tmp_path, results)
+    found, = rank_blocks(results, tmp_path, summarise(results, tmp_path))
+    values = {name: np.mean([per_user(tmp_path, r).to_pandas().query("candidates == 'all'")["recall@20"]
+                             for r in results if r.model == name], axis=0) for name in NAMES}
+    assert (found.blocks, found.n) == ("users", 20)
+    assert dict(found.ranks) == pytest.approx(
+        {n: np.mean(1 + sum((values[m] > values[n]).astype(int) for m in NAMES)) for n in NAMES})
+
+
 def test_a_marked_competitor_is_left_out_and_named_and_two_are_no_diagram(tmp_path, one):
     results, folder, summaries = one
     lines = tuple(replace(x, marks=("seen before",)) if x.model == "EASE" else x for x in summaries[0].lines)
@@ -125,6 +136,16 @@ def test_without_a_finding_of_friedman_all_are_joined():
     assert found.p == pytest.approx(1)
     assert [set(clique) for clique in found.cliques] == [{"a", "b", "c"}]
     assert "none can be told from another" in caption([found])
+
+
+def test_two_models_far_apart_are_joined_all_the_same_where_friedman_finds_nothing():
+    scores = [[5, 0, 3, 4, 2, 6, 7, 1], [7, 0, 5, 2, 4, 3, 6, 1], [7, 0, 1, 6, 3, 4, 5, 2], [4, 3, 6, 0, 7, 2, 1, 5],
+              [7, 2, 0, 5, 3, 1, 4, 6], [4, 0, 7, 6, 2, 3, 1, 5]]
+    found = ranked("", "tables", frame(scores), ALL)
+    assert np.ptp(list(found.ranks.values())) > found.difference
+    assert found.p > 0.05
+    assert found.cliques == (tuple(found.ranks),)
+    assert len(ranked("", "tables", frame(scores), ALL, alpha=0.1).cliques) > 1
 
 
 def hand(ranks, difference, cliques):
