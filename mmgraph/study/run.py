@@ -18,10 +18,11 @@ from mmgraph.study.diagnosis.diagnostics import diagnose
 from mmgraph.study.ledger import FILE as READINGS
 from mmgraph.study.ledger import readings, recorded, short
 from mmgraph.study.loggers import Logger
+from mmgraph.study.look import Look
 from mmgraph.study.phases import measured
 from mmgraph.study.pool import Pool
 from mmgraph.study.provenance import circumstances
-from mmgraph.study.reading import Look, about, attempted_look, figures, watcher, write_users
+from mmgraph.study.reading import about, attempted_look, figures, watcher, write_users
 from mmgraph.study.result import FILE as RESULTS
 from mmgraph.study.result import Result, append, read
 from mmgraph.study.search import search

@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pytest
 import torch
+from small_study import study
 from study_world import Planted, png, tiny
 
 from mmgraph.models.bprmf import BPRMF
@@ -27,3 +28,11 @@ def comparison(shown):
     models = {"Pop <b>": (Popularity, {}), "BPRMF": (BPRMF, {"dim": 4})}
     return compare(models, shown, ks=(1, 3), extra={"chance": Planted(torch.zeros(5, 10))}, max_epochs=1,
                    monitor="recall@3", progress_bar=False)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A study that ran without a break, and its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "study"
+    study().run(folder, progress=False)
+    return folder

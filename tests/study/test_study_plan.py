@@ -15,7 +15,7 @@ from test_result import result
 from mmgraph.data.split import TEST, VALID
 from mmgraph.models import EASE
 from mmgraph.study.ledger import FILE, Reading, readings, recorded
-from mmgraph.study.reading import Look, chosen, entered
+from mmgraph.study.look import Look, chosen, entered
 from mmgraph.study.result import Result, append, digest, read
 from mmgraph.study.study import Outside, Study
 

@@ -16,6 +16,7 @@ from mmgraph.eval.shapley import Shapley
 from mmgraph.models import EASE, VBPR
 from mmgraph.study import reading
 from mmgraph.study.by_group import by_group
+from mmgraph.study.look import Look
 from mmgraph.study.provenance import fingerprints
 
 
@@ -40,7 +41,7 @@ def test_the_final_training_is_blind_and_a_control_gets_damaged_content(monkeypa
     one = plan(retrain=retrain)
     for seed in (3, 4):
         with pytest.raises(Stop):
-            reading.looked(one, reading.Look("VBPR", 0, seed, control, searched(lr=0.5), tmp_path))
+            reading.looked(one, Look("VBPR", 0, seed, control, searched(lr=0.5), tmp_path))
     assert calls[0][3]["seed"] == 3
     assert len({c[3]["checkpoint"] for c in calls}) == 2
     (cls, split, features, given), other = calls[0], calls[1][2].aligned(calls[0][1].data.items)

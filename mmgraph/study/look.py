@@ -1,0 +1,82 @@
+"""One look at the held-out part: whose, with which settings, and how it is entered into the ledger."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgraph.models.base import Model, Trained
+from mmgraph.study.ledger import FILE as READINGS
+from mmgraph.study.ledger import recorded, short
+from mmgraph.study.loggers import Logger
+from mmgraph.study.space import plain
+from mmgraph.study.study import Study
+
+
+@dataclass(frozen=True)
+class Look:
+    """One final training and reading.
+
+    Args:
+        label: of the model.
+        turn: number of the turn.
+        seed: of parameters and training.
+        control: ``permuted`` or ``noise`` for damaged features; else none.
+        search: record of the search, see `Result.search`.
+        folder: of the results; the ledger lies beside it.
+        logger: told of every epoch, if any.
+    """
+
+    label: str
+    turn: int
+    seed: int
+    control: str | None
+    search: Mapping[str, Any]
+    folder: Path
+    logger: Logger | None = None
+
+    @property
+    def name(self) -> str:
+        """Unique in a study; fit for a file."""
+        words = f"{self.label} {self.control or ''} turn {self.turn} seed {self.seed}"
+        return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-") + "-" + short(words)[:6]
+
+
+def chosen(study: Study, label: str, search: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the final `fit`: the settings that won, and after a retraining the number of epochs too."""
+    trial = search["trials"][search["chosen"]]
+    settings = study.settings(label, trial["settings"])
+    if study.retrain and issubclass(study.candidates[label].cls, Trained):
+        settings["max_epochs"] = max(1, round(float(np.mean(trial["best_epochs"]))))
+    return settings
+
+
+def entered(study: Study, look: Look, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Enter the reading into the ledger before it happens; see `recorded`.
+
+    What counts as a setting is all that makes the figure what it is besides the data and the seed: the model's code
+    too, so that a model that is changed after its figures were seen, and read again, is marked.
+    """
+    cls = study.candidates[look.label].cls
+    trained = issubclass(cls, Trained)
+    how: dict[str, Any] = {"seen": study.seen, "retrain": study.retrain, "code": short(code_of(cls))}
+    if trained:
+        how |= {"monitor": study.monitor, "monitor_on": list(study.watched)}
+    features = {**(study.contents or {})} if cls.reads_content else {}
+    return recorded(look.folder.parent / READINGS, study.turns[look.turn].split.fingerprint, "test", look.label,
+                    cls.__name__, look.seed if trained else 0,  # a closed form is the same for every seed
+                    plain({**settings, **how}), {**features, **({"control": look.control} if look.control else {})},
+                    study.plan_hash)
+
+
+def code_of(cls: type[Model]) -> str:
+    """The source of a model's module; nothing where there is none to read."""
+    module = inspect.getmodule(cls)
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        return ""
