@@ -31,7 +31,7 @@ def main(page: str) -> None:
     diagnoses = {}
     for title, name in DATA.items():
         diagnoses[title] = found = audited(name)
-        append("audit", {"what": "diagnosis", "data": name, **found.row(), **provenance()})
+        append("audit", {"seed": 0, "what": "diagnosis", "data": name, **found.row(), **provenance()})
         print(title, found, sep="\n")
     effect = trained_on_valid("amazon-baby")
     write_audit(diagnoses, page, sections=[effect])
@@ -57,7 +57,8 @@ def trained_on_valid(name: str) -> Section:
             fitted = fit(cls, of, **settings)
             found = evaluate(fitted, of, part="test", only=("all",))
             metrics = {metric: found["all", metric] for metric in METRICS}
-            append("audit", {"what": "trained on", "data": name, "split": of.fingerprint, "model": cls.__name__,
+            append("audit", {"seed": 0, "what": "trained on", "data": name, "split": of.fingerprint,
+                             "model": cls.__name__,
                              "hyperparameters": fitted.model.hyperparameters(), "trained on": words, "part": "test",
                              "n_users": len(found.users), "metrics": metrics, "seconds": fitted.seconds,
                              **provenance()})

@@ -158,7 +158,7 @@ def compare(split: Split, scorer: Timed, runs: int) -> None:
 
 def record(what: str, split: Split, mine: float, theirs: float, runs: int, more: dict[str, float]) -> None:
     """Print and append a row."""
-    append("ranking", {"what": what, "data": "gowalla", "users": len(np.unique(split.test.users)),
+    append("ranking", {"seed": 0, "what": what, "data": "gowalla", "users": len(np.unique(split.test.users)),
                        "items": len(split.data.items), "k": K, "ours_s": mine, "theirs_s": theirs,
                        "times": theirs / mine, "bar": 10, "met": theirs / mine >= 10, "runs": runs, **more,
                        **provenance()})
@@ -194,6 +194,7 @@ if __name__ == "__main__":
     for size in (2**21, 2**24):
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             grown = fresh.submit(peak, chosen.users, size, chosen.threads).result()
-        append("ranking", {"what": "peak memory of all metrics", "data": "gowalla", "users": chosen.users or "all",
+        append("ranking", {"seed": 0, "what": "peak memory of all metrics", "data": "gowalla",
+                           "users": chosen.users or "all",
                            "block_scores": size, "block_mb": size * 4 / 2**20, "grown_mb": grown, **provenance()})
         print(f"blocks of {size * 4 / 2**20:.0f} MB of scores raise the peak by {grown:.0f} MB")

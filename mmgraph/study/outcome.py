@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmgraph.data.folder import read_json, write_text
+from mmgraph.study.ledger import short
 from mmgraph.study.pages.page import write_page
 from mmgraph.study.pages.plots import write_plots
 from mmgraph.study.pages.ranks import ALPHA, rank_blocks
 from mmgraph.study.result import read
-from mmgraph.study.run import DIAGNOSIS
+from mmgraph.study.run import DIAGNOSIS, PLAN
 from mmgraph.study.summary import Summary, summarise
 from mmgraph.study.tables import latex, markdown
 
@@ -39,12 +40,14 @@ def report(folder: str | os.PathLike[str], to: str | os.PathLike[str] | None = N
 
     Raises:
         FileNotFoundError: if there are no results.
-        ValueError: if results were changed, or two splits go by one name.
+        ValueError: if results or their plan were changed, or two splits go by one name.
     """
     place, out = Path(folder).expanduser(), Path(to or Path(folder) / "report").expanduser()
     results = read(place)
     if not results:
         raise FileNotFoundError(f"there are no results in {place}; run a study with this folder as its place first.")
+    if (place / PLAN).exists() and {r.plan for r in results} != {short(read_json(place / PLAN, "a study"))}:
+        raise ValueError(f"{place / PLAN} is not the plan that the results follow; restore it.")
     summaries = summarise(results, place, **how)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.md", "\n\n".join(markdown(s) for s in summaries) + "\n")

@@ -35,3 +35,9 @@ def test_the_diagnosis_is_shown_if_there_is_one(folder, tmp_path):
 def test_a_folder_without_results(tmp_path):
     with pytest.raises(FileNotFoundError, match="there are no results in"):
         report(tmp_path)
+
+
+def test_a_plan_that_was_changed_is_refused(folder):
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(ValueError, match="is not the plan that the results follow"):
+        report(folder)
