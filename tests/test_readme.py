@@ -81,9 +81,10 @@ def test_the_study_leaves_what_the_readme_lists(quickstart, monkeypatch):
     if not (folder / "results").exists():
         run(blocks("python")["A study"][0], dict(names))
     place = folder / "results" / "first"
-    named = re.findall(r"`([a-z]+\.(?:json|jsonl|db|md|tex)|[a-z]+/)`", README.partition("The folder: ")[2])[:7]
-    assert named == ["plan.json", "results.jsonl", "trials.db", "diagnosis.json", "report/", "table.md", "table.tex"]
-    assert [name for name in named[:5] if not (place / name).exists()] == []
+    named = re.findall(r"`([a-z]+\.(?:json|jsonl|db|md|tex)|[a-z]+/)`", README.partition("The folder: ")[2])[:8]
+    assert named == ["plan.json", "head.json", "results.jsonl", "trials.db", "diagnosis.json", "report/", "table.md",
+                     "table.tex"]
+    assert [name for name in named[:6] if not (place / name).exists()] == []
     assert {"report.html", "table.md", "table.tex"} <= set(os.listdir(place / "report"))
     assert list((place / "users").glob("*.parquet"))
     assert (folder / "results" / "readings.jsonl").is_file()

@@ -72,18 +72,17 @@ def locked_run(study: Study, folder: Path, references: Mapping[str, Outside], pr
     results = claim(study, folder)
     check_ledger(folder.parent)
     done = {key(r) for r in results}
-    labels, turns = list(study.candidates), range(len(study.turns))
     left = [k for k in keys(study) if k not in done]
-    failed: list[str] = []
-    with tqdm(desc=study.name, total=budget(study) + len(keys(study)), disable=not progress, unit="run") as bar:
+    needed, failed = list(dict.fromkeys((label, turn) for label, _, turn, _ in left)), list[str]()
+    total = len(left) + sum(budget(study, label) for label, _ in needed)
+    with tqdm(desc=study.name, total=total, disable=not progress, unit="run") as bar:
         searches: dict[tuple[str, int], dict[str, Any]] = {}
         with Pool(study.blinded(), study.jobs, study.threads) as pool:
-            for label, turn in ((label, turn) for label in labels for turn in turns):
+            for label, turn in needed:
                 for record in search(study, pool, label, turn, folder):
                     bar.set_postfix_str(f"searching {label}")
                     bar.update(record["tried"] - searches.get((label, turn), {"tried": 0})["tried"])
                     searches[label, turn] = record
-        bar.update(len(keys(study)) - len(left))
         with Pool(study, study.jobs, study.threads) as pool:
             live = logger if study.jobs == 1 else None
             looks = [Look(label, turn, seed, control, searches[label, turn], folder, live)
@@ -168,10 +167,10 @@ def key(result: Result) -> Key:
     return result.model, result.control, int(result.split["fold"]), result.seed
 
 
-def budget(study: Study) -> int:
-    """Trials of all searches."""
-    sizes = [candidate.size for candidate in study.candidates.values()]
-    return len(study.turns) * sum(study.trials if size is None else min(study.trials, size) for size in sizes)
+def budget(study: Study, label: str) -> int:
+    """Trials of one search."""
+    size = study.candidates[label].size
+    return study.trials if size is None else min(study.trials, size)
 
 
 def refer(study: Study, folder: Path, label: str, outside: Outside, results: Sequence[Result]) -> None:
