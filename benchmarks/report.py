@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from _rows import HERE, rows
+from _studies import studies
 from accuracy import COLUMNS, DENSE, TASKS, folder, table
 
 from mmgraph.study import Result, read
@@ -24,8 +25,8 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    sections = [movielens(), minilm(), accuracy(), accuracy(quick=True), audit(), baby(), pins(), ranking(), speed(),
-                encoders()]
+    sections = [movielens(), minilm(), studies(), accuracy(), accuracy(quick=True), audit(), baby(), pins(), ranking(),
+                speed(), encoders()]
     new = before + START + "\n## Results\n\n" + "\n\n".join(s for s in sections if s) + "\n" + END + after
     README.write_text(new, encoding="utf-8")
 
