@@ -24,4 +24,5 @@ def told(place: Path) -> str:
         + sum({r.model: r.run["seconds"]["search"] for r in results if r.search}.values())
     n = sum(1 for r in results if r.search)
     return (f"### The study `benchmarks/{place.name}.yaml`\n\n{tried} trials and {n} final trainings, "
-            f"{seconds / 60:.0f} minutes of trainings in all; commit {', '.join(commits)}, {'; '.join(machines)}.\n\n" + (place / "table.md").read_text(encoding="utf-8").strip())
+            f"{seconds / 60:.0f} minutes of trainings in all; commit {', '.join(commits)}, {'; '.join(machines)}.\n\n"
+            + (place / "table.md").read_text(encoding="utf-8").strip())

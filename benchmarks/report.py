@@ -25,10 +25,10 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    sections = [movielens(), minilm(), studies(), accuracy(), accuracy(quick=True), audit(), baby(), pins(), ranking(),
-                speed(), encoders()]
-    new = before + START + "\n## Results\n\n" + "\n\n".join(s for s in sections if s) + "\n" + END + after
-    README.write_text(new, encoding="utf-8")
+    found = [movielens(), minilm(), studies(), accuracy(), accuracy(quick=True), audit(), baby(), pins(), ranking(),
+             speed(), encoders()]
+    words = "\n\n".join(section for section in found if section)
+    README.write_text(f"{before}{START}\n## Results\n\n{words}\n{END}{after}", encoding="utf-8")
 
 
 def movielens() -> str:
