@@ -12,6 +12,7 @@ from mmgraph.study.diagnosis.audit import write_audit
 from mmgraph.study.diagnosis.diagnostics import diagnose
 from mmgraph.study.log_services import MLflowLogger, TensorBoardLogger, WandbLogger
 from mmgraph.study.loggers import CSVLogger, Logger
+from mmgraph.study.outcome import narrow
 from mmgraph.study.outcome import report as report_on
 from mmgraph.study.plan_file import read_study
 from mmgraph.study.summary import Summary
@@ -82,6 +83,6 @@ def logger(name: str, folder: Path) -> Logger:
 def tell(summaries: Sequence[Summary], folder: Path) -> None:
     """Print the tables and where the rest is."""
     for summary in summaries:
-        Console().print(rich_table(summary))
+        Console().print(rich_table(narrow(summary)))
     print(f"{folder / 'report' / 'report.html'}: the page to look at; beside it table.md, table.tex and the pictures; "
           f"{folder / 'results.jsonl'}: every row.")

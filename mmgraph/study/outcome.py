@@ -1,7 +1,7 @@
 """From a folder of results to all that people read: page, pictures, table for a README, LaTeX."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,32 @@ def report(folder: str | os.PathLike[str], to: str | os.PathLike[str] | None = N
         raise ValueError(f"{place / PLAN} is not the plan that the results follow; restore it.")
     summaries = summarise(results, place, **how)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "table.md", "\n\n".join(markdown(s) for s in summaries) + "\n")
-    write_text(out / "table.tex", "\n\n".join(latex(s) for s in summaries) + "\n")
+    short_ones = [narrow(summary) for summary in summaries]
+    write_text(out / "table.md", "\n\n".join(markdown(s) for s in short_ones) + "\n")
+    write_text(out / "table.tex", "\n\n".join(latex(s) for s in short_ones) + "\n")
     ranks = rank_blocks(results, place, summaries, alpha=how.get("alpha", ALPHA))
     write_page(results, summaries, out / "report.html", findings=findings(place), ranks=ranks)
     write_plots(results, summaries, out, ranks=ranks)
     return summaries
+
+
+def narrow(summary: Summary, most: int = 6) -> Summary:
+    """A summary with the columns that a page of print holds: the headline's list length on every candidate set that at
+    least 1 % of the users count in, metrics in their order; the page has them all.
+
+    Args:
+        summary: with all columns.
+        most: columns that are kept if there are more.
+    """
+    if len(summary.columns) <= most:
+        return summary
+    users = {of: max(line.cells[of].n_users for line in summary.lines if of in line.cells) for of in summary.columns}
+    k = summary.headline[1].partition("@")[2]
+    some = [of for of in summary.columns if of[1].endswith(f"@{k}") and users[of] >= 0.01 * max(users.values())]
+    metrics = list(dict.fromkeys(metric for _, metric in some))
+    sets = dict.fromkeys(on for on, _ in some)
+    kept = [of for of in some if of[1] in metrics[:max(1, most // max(len(sets), 1))]]
+    return replace(summary, columns=tuple(kept or [summary.headline]))
 
 
 def findings(folder: Path) -> list[Told] | None:

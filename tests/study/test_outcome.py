@@ -3,7 +3,8 @@ import json
 import pytest
 from made_results import rows, written
 
-from mmgraph.study.outcome import findings, report
+from mmgraph.study.outcome import findings, narrow, report
+from mmgraph.study.summary import Cell, Line, Summary
 
 
 @pytest.fixture
@@ -41,3 +42,15 @@ def test_a_plan_that_was_changed_is_refused(folder):
     (folder / "plan.json").write_text("{}")
     with pytest.raises(ValueError, match="is not the plan that the results follow"):
         report(folder)
+
+
+def test_tables_for_print_have_the_headline_length_on_sets_that_count():
+    metrics = ["recall@10", "recall@20", "ndcg@20", "mrr@20"]
+    n_users = {"warm": 1000, "cold": 7, "all": 1000}
+    columns = tuple((on, metric) for on in n_users for metric in metrics)
+    cells = {of: Cell(0.1, None, None, None, n_users[of[0]]) for of in columns}
+    whole = Summary("t", ("all", "recall@20"), columns, (Line("A", "model", 1, cells, None, None, None),), "test")
+    assert narrow(whole).columns == tuple((on, m) for on in ("warm", "all") for m in ("recall@20", "ndcg@20", "mrr@20"))
+    assert narrow(whole, 4).columns == tuple((on, m) for on in ("warm", "all") for m in ("recall@20", "ndcg@20"))
+    assert narrow(whole, 12) is whole
+    assert narrow(whole, 1).columns == (("warm", "recall@20"), ("all", "recall@20"))
