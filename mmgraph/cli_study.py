@@ -82,7 +82,8 @@ def logger(name: str, folder: Path) -> Logger:
 
 def tell(summaries: Sequence[Summary], folder: Path) -> None:
     """Print the tables and where the rest is."""
+    console = Console()
     for summary in summaries:
-        Console().print(rich_table(narrow(summary)))
+        console.print(rich_table(narrow(summary, max(1, (console.width - 40) // 20))))
     print(f"{folder / 'report' / 'report.html'}: the page to look at; beside it table.md, table.tex and the pictures; "
           f"{folder / 'results.jsonl'}: every row.")

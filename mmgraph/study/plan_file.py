@@ -16,8 +16,8 @@ from mmgraph.data.load import load
 from mmgraph.data.split import SplitRule
 from mmgraph.features.store import load as load_features
 from mmgraph.models import Model
-from mmgraph.models.base import all_models
-from mmgraph.study.space import Candidate
+from mmgraph.models.base import all_models, defaults
+from mmgraph.study.space import TUNABLE, Candidate, default_of
 from mmgraph.study.study import Study
 from mmgraph.study.turns import Turn, cross_validation, nested_validation, single
 
@@ -73,13 +73,23 @@ def parsed(path: Path) -> dict[str, Any]:
 
 
 def candidate(label: str, words: Any) -> Candidate:
-    """A model of the file: its name alone, or ``model`` with ``fixed`` and ``space``; numbers such as 1e-3, which YAML
-    takes for text, are read as numbers.
+    """A model of the file: its name alone, or ``model`` with ``fixed`` and ``space``. Numbers such as 1e-3, which YAML
+    takes for text, are read as numbers, and whole numbers as decimal ones where the default is one.
     """
     words = {"model": words} if isinstance(words, str) else dict(words or {})
     check_names(words, {"model", "fixed", "space"}, f"key of the model {label}")
-    return Candidate(model_of(words.get("model", label)), numbers(words.get("fixed") or {}),
-                     numbers(words.get("space") or {}))
+    cls = model_of(words.get("model", label))
+    fixed, space = ({name: decimal(cls, name, value) for name, value in numbers(words.get(key) or {}).items()}
+                    for key in ("fixed", "space"))
+    return Candidate(cls, fixed, space)
+
+
+def decimal(cls: type[Model], name: str, value: Any) -> Any:
+    """A setting, or a list of its values, as decimal numbers if its default is one."""
+    if isinstance(value, list):
+        return [decimal(cls, name, v) for v in value]
+    known = name in TUNABLE or name in defaults(cls)
+    return float(value) if known and type(value) is int and isinstance(default_of(cls, name), float) else value
 
 
 def model_of(name: str) -> type[Model]:

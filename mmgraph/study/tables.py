@@ -61,7 +61,7 @@ def rich_table(summary: Summary) -> Table:
     """The table for the terminal."""
     notes = [legend(summary), *(f"[{at}] {mark}" for at, mark in enumerate(footnotes(summary), start=1))]
     table = Table(title=Text(summary.title), caption=Text("\n".join(notes)), caption_justify="left")
-    table.add_column("model")
+    table.add_column("model", min_width=12, overflow="fold")
     for head in [*heads_of(summary, "\n"), "fit (s)", "search (s)"]:
         table.add_column(Text(head), justify="right", no_wrap=True)
     for line in shown(summary):

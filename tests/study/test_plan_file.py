@@ -41,7 +41,9 @@ def test_a_plan_is_read(plan):
     assert asked == [("ml-100k", file.parent / "files")]
     assert (study.name, study.trials, study.seeds, study.jobs) == ("plan", 2, [0, 1], 2)
     assert study.models["EASE"].cls is EASE
+    assert [type(v) for v in study.models["EASE"].space["l2"]] == [float, float]
     assert study.models["mf"].cls is BPRMF
+    assert type(study.models["mf"].fixed["dim"]) is int
     assert study.models["mf"].space == {"lr": {"low": 1e-4, "high": 1e-2, "log": True}}
     assert study.turns[0].split.parameters == {"share": 0.2, "few": 5}
     assert study.turns[0].split.seed == 3
