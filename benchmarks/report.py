@@ -23,12 +23,10 @@ START, END = "<!-- results -->", "<!-- /results -->"
 def main() -> None:
     """Replace what stands between the two marks."""
     text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
+    before, after = text.partition(START)[0], text.partition(END)[2]
     found = [movielens(), minilm(), studies(), accuracy(), accuracy(quick=True), audit(), baby(), pins(), ranking(),
              speed(), encoders()]
-    words = "\n\n".join(section for section in found if section)
-    README.write_text(f"{before}{START}\n## Results\n\n{words}\n{END}{after}", encoding="utf-8")
+    README.write_text("\n\n".join([f"{before}{START}\n## Results", *filter(None, found)]) + f"\n{END}{after}", "utf-8")
 
 
 def movielens() -> str:
@@ -118,7 +116,8 @@ def accuracy(quick: bool = False) -> str:
             f"model of a data set, settings chosen on validation, test read once per model and seed. "
             f"`python benchmarks/accuracy.py{' --quick' if quick else ''}`.")
     parts = ((studied(found), table(place) or plain_table(found), shares(found)) for place, found in places.items())
-    return "\n\n".join([head, *(words.strip() for part in parts for words in part if words)])
+    told = [words.strip() for part in parts for words in part if words]
+    return "\n\n".join([head, *(["<details><summary>Tables</summary>", *told, "</details>"] if quick else told)])
 
 
 def studied(results: Sequence[Result]) -> str:
