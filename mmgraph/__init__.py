@@ -1,5 +1,8 @@
 """mmgraph: multimodal graph recommendation, cold items included."""
 
+from typing import TYPE_CHECKING, Any
+
+from mmgraph import study
 from mmgraph.data import (
     ColdItems,
     ColdUsers,
@@ -32,7 +35,10 @@ from mmgraph.models import (
     RP3beta,
 )
 from mmgraph.serve import Recommender
-from mmgraph.study import Candidate, Study, diagnose, fit, report, summarise
+from mmgraph.study import Candidate, Study, diagnose, fit
+
+if TYPE_CHECKING:
+    from mmgraph.study import report, summarise
 
 __version__ = "0.1.0"
 
@@ -41,3 +47,10 @@ __all__ = ["BPRMF", "EASE", "FREEDOM", "GAT", "VBPR", "Candidate", "ColdItems", 
            "Popularity", "RP3beta", "RandomPerUser", "Raw", "RecentPopularity", "Recommender", "Relation", "Schema",
            "Split", "Study", "Vocabulary", "cards", "content_features", "diagnose", "encode", "evaluate", "fit", "load",
            "report", "summarise"]
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported when it is first asked for; see `mmgraph.study`."""
+    if name in ("report", "summarise"):
+        return getattr(study, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

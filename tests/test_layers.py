@@ -1,6 +1,9 @@
 """A folder imports only from folders with a smaller number; and nothing that is read can run code."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +127,12 @@ def test_what_only_looks_like_it_is_not(line):
 
 def test_numpy_must_be_told():
     assert unsafe_numpy(ast.parse("np.load(f)"))
+
+
+def test_the_package_imports_nothing_heavy_that_only_some_need():
+    heavy = ("transformers", "timm", "torchaudio", "torchvision", "faiss", "fastapi", "optuna", "ray", "dgl", "sklearn",
+             "matplotlib", "pandas", "scipy.stats", "tensorboard", "wandb", "mlflow", "peft", "av", "soundfile")
+    code = f"import sys, mmgraph; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT.parent)})
+    assert done.stdout.strip() == "[]"

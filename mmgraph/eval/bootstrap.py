@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 
 from mmgraph.data.types import Floats
 from mmgraph.eval.statistics import BLOCK, Outcome, check_share, cohens_d, differences, no_difference
@@ -74,11 +74,11 @@ def bootstrap_means(values: Floats, *, n: int = 9999, seed: int = 0) -> Floats:
 def bca_ends(x: Floats, means: Floats, level: float) -> tuple[float, float]:
     """The quantiles of the bootstrap distribution of a mean that end the BCa interval."""
     below, upto = (means < x.mean()).mean(), (means <= x.mean()).mean()
-    bias = stats.norm.ppf((below + upto) / 2)
+    bias = scipy.stats.norm.ppf((below + upto) / 2)
     d = x - x.mean()  # the jackknife of a mean in closed form
     acceleration = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
-    z = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    low, high = stats.norm.cdf(bias + z / (1 - acceleration * z))
+    z = bias + scipy.stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = scipy.stats.norm.cdf(bias + z / (1 - acceleration * z))
     return float(low), float(high)
 
 

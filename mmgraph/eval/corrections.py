@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 
 from mmgraph.data.types import Floats
 from mmgraph.eval.statistics import check_share
@@ -65,7 +65,7 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     Source: Benjamini & Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     values = _probabilities(p)
-    return [float(x) for x in stats.false_discovery_control(values)] if len(values) else []
+    return [float(x) for x in scipy.stats.false_discovery_control(values)] if len(values) else []
 
 
 def friedman(scores: Floats) -> Friedman:
@@ -84,11 +84,11 @@ def friedman(scores: Floats) -> Friedman:
                          f"two models are compared with a paired test.")
     if not np.isfinite(scores).all():
         raise ValueError("every model needs a finite score on every data set; leave out the data sets that lack one.")
-    ranks = stats.rankdata(-scores, axis=1)
+    ranks = scipy.stats.rankdata(-scores, axis=1)
     average = tuple(float(r) for r in ranks.mean(axis=0))
     if not np.ptp(ranks):  # every data set ties all models
         return Friedman(0.0, 1.0, average, len(scores))
-    found = stats.friedmanchisquare(*scores.T)
+    found = scipy.stats.friedmanchisquare(*scores.T)
     return Friedman(float(found.statistic), float(found.pvalue), average, len(scores))
 
 
@@ -111,7 +111,7 @@ def critical_difference(ranks: Sequence[float], n: int, *, alpha: float = 0.05) 
     k = len(ranks)
     if k < 2 or n < 2:
         raise ValueError(f"a critical difference needs two models and two data sets, got {k} and {n}.")
-    q = stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2)
+    q = scipy.stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2)
     difference = float(q * np.sqrt(k * (k + 1) / (6 * n)))
     return CriticalDifference(difference, _cliques(ranks, difference))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import optimize, stats
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 
 from mmgraph.eval.statistics import check_share
 
@@ -79,26 +79,27 @@ def sample_size_proportions(first: float, second: float, *, power: float = 0.8, 
     check_share("second", second)
     if first == second:
         raise ValueError(f"no number of users tells two equal proportions apart, both are {first}.")
-    effect, critical = abs(2 * (math.asin(math.sqrt(first)) - math.asin(math.sqrt(second)))), stats.norm.isf(alpha / 2)
+    effect = abs(2 * (math.asin(math.sqrt(first)) - math.asin(math.sqrt(second))))
+    critical = scipy.stats.norm.isf(alpha / 2)
 
     def missing(n: float) -> float:
         shift = effect * math.sqrt(n / 2)
-        return float(stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift)) - power
+        return float(scipy.stats.norm.sf(critical - shift) + scipy.stats.norm.cdf(-critical - shift)) - power
 
     return 2 if missing(2.0) >= 0 else _whole(_root(missing, 2.0))
 
 
 def _t_power(shift: float, freedom: float, alpha: float) -> float:
     """Probability that a two-sided t-test rejects at this non-centrality."""
-    critical = stats.t.isf(alpha / 2, freedom)
-    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+    critical = scipy.stats.t.isf(alpha / 2, freedom)
+    return float(scipy.stats.nct.sf(critical, freedom, shift) + scipy.stats.nct.cdf(-critical, freedom, shift))
 
 
 def _root(rising: Callable[[float], float], low: float) -> float:
     high = max(2 * low, 1.0)
     while rising(high) < 0:
         low, high = high, 2 * high
-    return float(optimize.brentq(rising, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps))
+    return float(scipy.optimize.brentq(rising, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps))
 
 
 def _whole(n: float) -> int:

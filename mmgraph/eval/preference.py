@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 
 Z = 1.96  # of a 95 % interval
 
@@ -58,7 +58,7 @@ class Preference:
     def p(self) -> float:
         """Two-sided p-value of the sign test, which leaves out ties; 1 where all are ties."""
         decided = self.wins + self.losses
-        return float(binomtest(self.wins, decided).pvalue) if decided else 1.0
+        return float(scipy.stats.binomtest(self.wins, decided).pvalue) if decided else 1.0
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
 from torch import Tensor
 
 from mmgraph.data.split import Split
@@ -111,7 +111,7 @@ def least_squares(metric: str, k: int, n: int, m: int, gamma: float) -> Reals:
     Source: Krichene & Rendle, KDD 2020, section 5.3, doi:10.1145/3394486.3403226.
     """
     ranks = np.arange(1, n + 1)
-    a = binom.pmf(np.arange(m + 1), m, ((ranks - 1) / max(n - 1, 1))[:, None])
+    a = scipy.stats.binom.pmf(np.arange(m + 1), m, ((ranks - 1) / max(n - 1, 1))[:, None])
     left = (1 - gamma) * a.T @ a + gamma * np.diag(a.sum(0))
     solution: Reals = np.linalg.lstsq(left, a.T @ gain(metric, k, ranks), rcond=None)[0]
     return solution

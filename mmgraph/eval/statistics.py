@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 
 from mmgraph.data.types import Floats
 
@@ -53,7 +53,7 @@ def paired_t(a: Floats, b: Floats, *, level: float = 0.95) -> Outcome:
         return no_difference(test, len(d))
     if not np.ptp(d):
         return outcome(test, float(np.copysign(np.inf, d[0])), 0.0, d, level)
-    found = stats.ttest_1samp(d, 0.0)
+    found = scipy.stats.ttest_1samp(d, 0.0)
     return outcome(test, found.statistic, found.pvalue, d, level)
 
 
@@ -76,7 +76,7 @@ def wilcoxon(a: Floats, b: Floats, *, zeros: Literal["pratt", "drop"] = "pratt",
     test = f"Wilcoxon signed-rank test (zero differences: {'by Pratt' if zeros == 'pratt' else 'dropped'})"
     if not d.any():
         return no_difference(test, len(d))
-    found = stats.wilcoxon(d, zero_method="pratt" if zeros == "pratt" else "wilcox")
+    found = scipy.stats.wilcoxon(d, zero_method="pratt" if zeros == "pratt" else "wilcox")
     return outcome(test, found.statistic, found.pvalue, d, level, effect)
 
 
@@ -123,7 +123,7 @@ def rank_biserial(a: Floats, b: Floats, *, zeros: Literal["pratt", "drop"] = "pr
         raise ValueError(f"zeros must be 'pratt' (ranked, then left out) or 'drop' (left out), got {zeros!r}.")
     d = differences(a, b)
     d = d[d != 0] if zeros == "drop" else d
-    ranks = stats.rankdata(np.abs(d))
+    ranks = scipy.stats.rankdata(np.abs(d))
     better, worse = ranks[d > 0].sum(), ranks[d < 0].sum()
     return float((better - worse) / (better + worse)) if better + worse else 0.0
 
@@ -149,7 +149,7 @@ def differences(a: Floats, b: Floats) -> Floats:
 def outcome(test: str, statistic: float, p: float, d: Floats, level: float, effect: float | None = None) -> Outcome:
     """The outcome of a test of these differences, with Student's interval and Cohen's d if no other effect is given."""
     check_share("level", level)
-    half = float(stats.t.ppf((1 + level) / 2, len(d) - 1) * stats.sem(d))
+    half = float(scipy.stats.t.ppf((1 + level) / 2, len(d) - 1) * scipy.stats.sem(d))
     mean = float(d.mean())
     return Outcome(test, float(statistic), float(p), len(d), mean, mean - half, mean + half,
                    _standardised(d) if effect is None else effect)

@@ -1,8 +1,8 @@
 """Whether a scorer that comes from outside knows validation interactions it should not know."""
 
 import numpy as np
+import scipy  # its parts load when they are used: scipy.stats takes half a second
 import torch
-from scipy import stats
 
 from mmgraph.data.split import Split
 from mmgraph.data.types import Floats
@@ -43,7 +43,7 @@ def stands_out(one: Floats, other: Floats) -> float:
     """How many times as high the first is; 0 if that may be chance."""
     if len(one) < 2 or (one == other).all():
         return 0.0
-    p = float(stats.ttest_rel(one, other, alternative="greater").pvalue)
+    p = float(scipy.stats.ttest_rel(one, other, alternative="greater").pvalue)
     return ratio(one, other) if p < P else 0.0
 
 
