@@ -31,7 +31,7 @@ from mmgraph.data import RevealedItems, Vocabulary
 from mmgraph.data.card import cards
 from mmgraph.eval import Evaluation, evaluate
 from mmgraph.features.features import from_arrays
-from mmgraph.models.cold_by_name import cold_method
+from mmgraph.models.cold_start import NEW_ITEMS
 from mmgraph.models.fitted import Fitted
 from mmgraph.study import Study, calibrate, mixed_lists, read, with_cold_start
 from mmgraph.study.calibrate import Kind
@@ -79,7 +79,7 @@ def mixed(name: str, draw: int, quick: bool) -> None:
     method, settings = chosen
     cls, fixed = SETS[name].warm
     warm = mg.fit(cls, split, content(name, split), **fixed)
-    fitted = with_cold_start(warm, split, cold_method(method, settings))
+    fitted = with_cold_start(warm, split, NEW_ITEMS.by_name(method, settings))
     tried: dict[str, Any] = {}
     for kind in get_args(Kind):
         try:
@@ -111,8 +111,7 @@ def winner(name: str, draw: int, quick: bool) -> tuple[str, dict[str, Any]] | No
     if not rows:
         return None
     best = max(rows, key=lambda r: r.search["trials"][r.search["chosen"]]["valid"])
-    return best.hyperparameters["cold"], {n.removeprefix("cold."): v for n, v in best.hyperparameters.items()
-                                          if n.startswith("cold.")}
+    return best.hyperparameters["cold"], NEW_ITEMS.own(best.hyperparameters)
 
 
 def warm_up(name: str, draw: int, quick: bool) -> None:

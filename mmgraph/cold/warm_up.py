@@ -15,8 +15,7 @@ from mmgraph.cold.rehearsal import Rehearsal, rehearsed
 from mmgraph.cold.taste import taste
 from mmgraph.features.features import Features
 from mmgraph.graph.relation import Relation, csr_tensor
-from mmgraph.models.cold_by_name import cold_method
-from mmgraph.models.cold_start import ColdStart, Observed, products
+from mmgraph.models.cold_start import NEW_ITEMS, ColdStart, Observed, products
 
 WEIGHTS, SHRINKAGES = (0.5, 0.25, 1.0, 0.125, 2.0, 4.0, 0.0), (2.0, 0.5, 8.0)  # tried; the first of equals is chosen
 
@@ -76,7 +75,7 @@ class WarmUp(ColdStart):
                              f"and {damping}.")
         self.content, self.settings = content, dict(settings or {})
         self.shrinkage, self.weight, self.damping = shrinkage, weight, damping
-        self.method = cold_method(content, self.settings)
+        self.method = NEW_ITEMS.by_name(content, self.settings)
 
     def build(self, dims: Mapping[str, int], width: int) -> None:
         if self.method.reads_vectors and not width:
@@ -106,7 +105,7 @@ class WarmUp(ColdStart):
         """Scores from content; and for each number of takers shown how like they are, and how many of each item."""
         nobody = next(iter(trial.shown.values()))
         nobody = nobody.kept(torch.zeros_like(nobody.indices, dtype=torch.bool))
-        again = cold_method(self.content, self.settings)
+        again = NEW_ITEMS.by_name(self.content, self.settings)
         again.build(trial.new.dims, self.width)
         with torch.enable_grad():
             again.to(self.damp.device).train().learn(trial.known, generator)

@@ -1,6 +1,5 @@
 """Items without history: the contract of what gives them scores beside any warm model, and the two as one model."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.features.controls import masked
 from mmgraph.features.features import Features
 from mmgraph.graph.graph import Graph
 from mmgraph.graph.relation import Relation
 from mmgraph.models.base import Model
+from mmgraph.models.method import Method, Role
 from mmgraph.models.scorers import DotScorer, Embeddings, Scorer
 
 
@@ -38,14 +38,13 @@ class Observed(NamedTuple):
         return self.scorer.embeddings
 
 
-class ColdStart(nn.Module, ABC):
+class ColdStart(Method):
     """How items without history are scored, learned from the warm ones; goes with any warm model.
 
     The score of a user and a new item is the dot product of what `users` and `items` give. Both are row by row: what an
     item gets depends on its own content (and on who took it, where somebody did), never on other new items.
 
-    The constructor takes keyword-only, typed, defaulted hyper-parameters, each stored under its own name. Modules whose
-    sizes depend on the data are made in `build`; what is learned is a parameter of theirs or a buffer.
+    Modules whose sizes depend on the data are made in `build`.
 
     Attributes:
         reads_vectors: whether it goes only with a warm model whose score is a dot product of vectors.
@@ -87,14 +86,8 @@ class ColdStart(nn.Module, ABC):
             Dense, or CSR where few numbers of a row are not zero.
         """
 
-    def keep(self, **learned: Tensor) -> None:
-        """Make tensors part of the state."""
-        for name, tensor in learned.items():
-            self.register_buffer(name, tensor)
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """All keyword arguments of the constructor with their present values."""
-        return {name: getattr(self, name) for name in cold_defaults(type(self))}
+NEW_ITEMS = Role(ColdStart, "cold", "cold-start method")
 
 
 @dataclass(frozen=True)
@@ -105,6 +98,20 @@ class Calibration(ABC):
     def __call__(self, new: Float[Tensor, "batch new"],
                  warm: Float[Tensor, "batch warm"]) -> Float[Tensor, "batch new"]:
         """The scores of new items, calibrated; each by itself, given the user's scores of the warm items."""
+
+
+def calibration_of(saved: Mapping[str, Any] | None) -> Calibration | None:
+    """A calibration from its name and its fields.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if saved is None:
+        return None
+    found = {cls.__name__: cls for cls in Calibration.__subclasses__()}
+    if saved["name"] not in found:
+        raise ValueError(f"no calibration is called {saved['name']!r}; there are {', '.join(sorted(found))}.")
+    return found[saved["name"]](**{name: value for name, value in saved.items() if name != "name"})
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,7 @@ class WithColdStart(Model):
 
     def hyperparameters(self) -> dict[str, Any]:
         """Those of the warm model, and those of the method behind ``cold.``."""
-        return {**self.warm.hyperparameters(), "cold": type(self.method).__name__,
-                **{f"cold.{name}": value for name, value in self.method.hyperparameters().items()}}
+        return {**self.warm.hyperparameters(), **NEW_ITEMS.settings(self.method)}
 
 
 def of_items(interactions: Relation, start: int, end: int | None = None) -> Relation:
@@ -225,8 +231,3 @@ def cold_started(warm: Model, observed: Observed, method: ColdStart, *, seed: in
         method.build(observed.features.dims, width)
         method.to(device).train().learn(observed, torch.Generator().manual_seed(seed))
     return WithColdStart(warm, method.eval(), width=width)
-
-
-def cold_defaults(cls: type[ColdStart]) -> dict[str, Any]:
-    """Hyper-parameters of a cold-start method and their default values."""
-    return {name: p.default for name, p in inspect.signature(cls).parameters.items()}

@@ -13,9 +13,9 @@ from torch import Tensor
 from mmgraph.data.folder import read_meta, whole_folder, write_json
 from mmgraph.graph.graph import Schema
 from mmgraph.models.base import Model, all_models
-from mmgraph.models.cold_by_name import calibration_of, rebuilt_method
-from mmgraph.models.cold_start import WithColdStart
-from mmgraph.models.user_start import WithUserStart, rebuilt_user_start
+from mmgraph.models.cold_start import NEW_ITEMS, WithColdStart, calibration_of
+from mmgraph.models.method import M
+from mmgraph.models.user_start import NEW_USERS, WithUserStart
 
 KIND, VERSION = "mmgraph-model", 1
 
@@ -50,13 +50,21 @@ def rebuilt(meta: Mapping[str, Any], state: Mapping[str, Tensor]) -> Model:
     warm, method = ({name.removeprefix(of): t for name, t in state.items() if name.startswith(of)}
                     for of in ("warm.", "method."))
     if users is not None:
-        return WithUserStart(rebuilt({**meta, "user_start": None}, warm),
-                             rebuilt_user_start(users["method"], users["hyperparameters"], method))
+        start = NEW_USERS.by_name(users["method"], users["hyperparameters"])
+        return WithUserStart(rebuilt({**meta, "user_start": None}, warm), restored(start, method))
     if cold is None:
         return model_class(meta["model"]).rebuilt(schema, meta["hyperparameters"], state)
+    new = NEW_ITEMS.by_name(cold["method"], cold["hyperparameters"])
+    new.build(schema.dims, cold["width"])
     return WithColdStart(model_class(meta["model"]).rebuilt(schema, meta["hyperparameters"], warm),
-                         rebuilt_method(cold["method"], cold["hyperparameters"], schema.dims, cold["width"], method),
-                         width=cold["width"], calibration=calibration_of(cold["calibration"]))
+                         restored(new, method), width=cold["width"], calibration=calibration_of(cold["calibration"]))
+
+
+def restored(method: M, state: Mapping[str, Tensor]) -> M:
+    """A method that has learned what is saved; changed in place."""
+    method.keep(**{name: tensor for name, tensor in state.items() if name not in method.state_dict()})
+    method.load_state_dict(dict(state))
+    return method.eval()
 
 
 def description(model: Model) -> dict[str, Any]:

@@ -1,32 +1,28 @@
 """Users without history: the contract of what scores them beside any warm model, and the two as one model."""
 
-import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgraph.features.features import Features
 from mmgraph.graph.graph import Graph
 from mmgraph.models.base import Model
 from mmgraph.models.cold_start import Observed
+from mmgraph.models.method import Method, Role
 from mmgraph.models.scorers import Scorer
 
 
-class UserStart(nn.Module, ABC):
+class UserStart(Method):
     """How users without history are scored by their profile, learned from the warm ones; goes with any warm model.
 
     The score of a new user and an item is the dot product of the user's row of `profiles` and the item's column of
     `table`. A profile is read from the attribute nodes of users, see `mmgraph.graph.attributes.with_attributes`; the
     row of a user depends on that user alone, the table on warm users alone.
-
-    The constructor takes keyword-only, typed, defaulted hyper-parameters, each stored under its own name; what is
-    learned is a buffer, see `keep`.
     """
 
     @abstractmethod
@@ -47,14 +43,8 @@ class UserStart(nn.Module, ABC):
             n_items: number of trained items; they come first.
         """
 
-    def keep(self, **learned: Tensor) -> None:
-        """Make tensors part of the state."""
-        for name, tensor in learned.items():
-            self.register_buffer(name, tensor)
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """All keyword arguments of the constructor with their present values."""
-        return {name: getattr(self, name) for name in user_start_defaults(type(self))}
+NEW_USERS = Role(UserStart, "new_users", "user-start method")
 
 
 @dataclass(frozen=True)
@@ -132,8 +122,7 @@ class WithUserStart(Model):
 
     def hyperparameters(self) -> dict[str, Any]:
         """Those of the warm model, and those of the method behind ``new_users.``."""
-        return {**self.warm.hyperparameters(), "new_users": type(self.method).__name__,
-                **{f"new_users.{name}": value for name, value in self.method.hyperparameters().items()}}
+        return {**self.warm.hyperparameters(), **NEW_USERS.settings(self.method)}
 
 
 def user_started(warm: Model, observed: Observed, method: UserStart, *, seed: int = 0) -> WithUserStart:
@@ -165,46 +154,3 @@ def apart(model: Model) -> tuple[Model, UserStart | None]:
 def rejoined(model: Model, method: UserStart | None) -> Model:
     """A model with the user-start method that `apart` took off; it learned from warm users, and knows them still."""
     return model if method is None else WithUserStart(model, method)
-
-
-def user_start_defaults(cls: type[UserStart]) -> dict[str, Any]:
-    """Hyper-parameters of a user-start method and their default values."""
-    return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
-
-
-def user_start_class(name: str) -> type[UserStart]:
-    """An imported user-start method by its name.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    found = {cls.__name__: cls for cls in UserStart.__subclasses__()}
-    if name not in found:
-        raise ValueError(f"no user-start method is called {name!r}; there are {', '.join(sorted(found))}.")
-    return found[name]
-
-
-def check_user_start(method: str | None, names: Iterable[str]) -> None:
-    """Refuse a hyper-parameter that the method does not have.
-
-    Raises:
-        TypeError: naming those that it has.
-    """
-    known = user_start_defaults(user_start_class(method)) if method is not None else {}
-    if unknown := sorted(set(names) - set(known)):
-        who = method or "without new_users=… there is no user-start method, which"
-        raise TypeError(f"{who} has no hyper-parameter {', '.join(map(repr, unknown))}; it has "
-                        f"{', '.join(sorted(known)) or 'none'}.")
-
-
-def user_start(name: str, hyperparameters: Mapping[str, Any]) -> UserStart:
-    """A method that has not learned yet; for errors see `check_user_start`."""
-    check_user_start(name, hyperparameters)
-    return user_start_class(name)(**hyperparameters)
-
-
-def rebuilt_user_start(name: str, hyperparameters: Mapping[str, Any], state: Mapping[str, Tensor]) -> UserStart:
-    """A method from what was saved of it."""
-    method = user_start(name, hyperparameters)
-    method.keep(**state)
-    return method.eval()

@@ -14,11 +14,10 @@ from mmgraph.eval.evaluate import Part, evaluate
 from mmgraph.eval.metrics import NAMES
 from mmgraph.features.features import Features
 from mmgraph.models.base import Model, Trained, check_hyperparameters
-from mmgraph.models.cold_by_name import check_cold
-from mmgraph.models.cold_start import WithColdStart
+from mmgraph.models.cold_start import NEW_ITEMS, WithColdStart
 from mmgraph.models.fitted import Fitted
 from mmgraph.models.scorers import Scorer
-from mmgraph.models.user_start import apart, check_user_start
+from mmgraph.models.user_start import NEW_USERS, apart
 from mmgraph.study.comparison import Comparison, Row
 from mmgraph.study.fit import fit
 
@@ -84,13 +83,10 @@ def check_models(models: Mapping[str, tuple[type[Model], Mapping[str, Any]]], ex
         raise TypeError("one checkpoint cannot hold several models; give each its own: label → (class, "
                         "{'checkpoint': folder}).")
     for cls, given in models.values():
-        hyper = {name: value for name, value in given.items()
-                 if name not in OPTIONS and not name.startswith(("cold.", "new_users."))}
-        check_hyperparameters(cls, hyper)
-        if isinstance(method := given.get("cold", options.get("cold")), str):
-            check_cold(method, [name.removeprefix("cold.") for name in given if name.startswith("cold.")])
-        if isinstance(method := given.get("new_users", options.get("new_users")), str):
-            check_user_start(method, [n.removeprefix("new_users.") for n in given if n.startswith("new_users.")])
+        check_hyperparameters(cls, {name: value for name, value in given.items() if name not in OPTIONS
+                                    and not NEW_ITEMS.owns(name) and not NEW_USERS.owns(name)})
+        NEW_ITEMS.check(given.get("cold", options.get("cold")), NEW_ITEMS.own(given))
+        NEW_USERS.check(given.get("new_users", options.get("new_users")), NEW_USERS.own(given))
 
 
 def check_reading(split: Split, part: str, ks: Sequence[int], metrics: Sequence[str],

@@ -17,10 +17,9 @@ from mmgraph.graph.ages import with_ages
 from mmgraph.graph.attributes import with_attributes
 from mmgraph.graph.graph import Graph, full_graph, train_graph
 from mmgraph.models.base import ClosedForm, Model, Trained, check_hyperparameters
-from mmgraph.models.cold_by_name import cold_method
-from mmgraph.models.cold_start import Calibration, ColdStart, Observed, WithColdStart, cold_started
+from mmgraph.models.cold_start import NEW_ITEMS, Calibration, ColdStart, Observed, WithColdStart, cold_started
 from mmgraph.models.fitted import Fitted
-from mmgraph.models.user_start import UserStart, apart, check_user_start, rejoined, user_start, user_started
+from mmgraph.models.user_start import NEW_USERS, UserStart, apart, rejoined, user_started
 from mmgraph.train.epochs import Thin
 from mmgraph.train.robust import GroupRobust
 from mmgraph.train.steps import Step
@@ -76,12 +75,11 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         ValueError: if validation is empty, or an argument is out of range.
     """
     start = time.perf_counter()
-    of_cold, of_users = ({name.removeprefix(of): hyperparameters.pop(name) for name in [*hyperparameters]
-                          if name.startswith(of)} for of in ("cold.", "new_users."))
-    method = cold_method(cold, of_cold) if isinstance(cold, str) else cold
-    check_hyperparameters(cls, hyperparameters if isinstance(cold, str) else {**hyperparameters, **of_cold})
-    check_user_start(new_users if isinstance(new_users, str) else None, of_users)
-    start_users = user_start(new_users, of_users) if isinstance(new_users, str) else new_users
+    method = NEW_ITEMS.given(cold, NEW_ITEMS.own(hyperparameters))
+    start_users = NEW_USERS.given(new_users, NEW_USERS.own(hyperparameters))
+    hyperparameters = {name: value for name, value in hyperparameters.items()
+                       if not NEW_ITEMS.owns(name) and not NEW_USERS.owns(name)}
+    check_hyperparameters(cls, hyperparameters)
     if attributes and not cls.reads_attributes and start_users is None:
         log.warning("%s reads no attributes, so that %s change nothing; leave them out, or train GAT or HGT.",
                     cls.__name__, list(attributes))
@@ -127,10 +125,7 @@ def with_cold_start(fitted: Fitted, split: Split, method: ColdStart, *, seed: in
     """
     start, (model, of_users) = time.perf_counter(), apart(fitted.model)
     model = model.warm if isinstance(model, WithColdStart) else model
-    features = fitted.features.rows(slice(0, split.n_warm_items))
-    graph = model.prepare(_completed(train_graph(split), type(model), split, attributes).to(fitted.graph.device),
-                          features)
-    joined = cold_started(model, Observed(graph, features, model.scorer(graph, features)), method, seed=seed)
+    joined = cold_started(model, _observed(fitted, model, split, attributes), method, seed=seed)
     return replace(fitted, model=rejoined(joined, of_users), seconds=fitted.seconds + time.perf_counter() - start)
 
 
@@ -149,11 +144,8 @@ def with_user_start(fitted: Fitted, split: Split, method: UserStart, *, seed: in
         ValueError: if some of those of `fit` are lacking, naming the columns.
     """
     start, (model, _) = time.perf_counter(), apart(fitted.model)
-    warm, device = model.warm if isinstance(model, WithColdStart) else model, fitted.graph.device
-    _check_attributes(fitted.graph, type(warm), attributes)
-    features = fitted.features.rows(slice(0, split.n_warm_items))
-    graph = model.prepare(_completed(train_graph(split), type(warm), split, attributes).to(device), features)
-    joined = user_started(model, Observed(graph, features, model.scorer(graph, features)), method, seed=seed)
+    _check_attributes(fitted.graph, type(model.warm if isinstance(model, WithColdStart) else model), attributes)
+    joined = user_started(model, _observed(fitted, model, split, attributes), method, seed=seed)
     more = [name for name in attributes if name not in fitted.graph.n_nodes]
     return replace(fitted, model=joined, graph=_with_attributes(fitted.graph, split, more),
                    seconds=fitted.seconds + time.perf_counter() - start)
@@ -214,6 +206,14 @@ def default_monitor(split: Split) -> tuple[Candidates, ...]:
     if len(cold) == 0 or cold.mean() < 0.05:
         return ("all",)
     return ("cold",) if cold.all() else ("warm", "cold")
+
+
+def _observed(fitted: Fitted, model: Model, split: Split, attributes: Sequence[str]) -> Observed:
+    """What a method for new items or users learns from: what the model, or that inside it, was trained on."""
+    features = fitted.features.rows(slice(0, split.n_warm_items))
+    cls = type(model.warm if isinstance(model, WithColdStart) else model)
+    graph = model.prepare(_completed(train_graph(split), cls, split, attributes).to(fitted.graph.device), features)
+    return Observed(graph, features, model.scorer(graph, features))
 
 
 def _completed(graph: Graph, cls: type[Model], split: Split, attributes: Sequence[str]) -> Graph:

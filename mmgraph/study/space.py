@@ -7,16 +7,16 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from mmgraph.models.base import Model, Trained, check_hyperparameters, defaults
-from mmgraph.models.cold_by_name import check_cold, cold_class
-from mmgraph.models.cold_start import ColdStart, cold_defaults
-from mmgraph.models.user_start import check_user_start, user_start_class, user_start_defaults
+from mmgraph.models.cold_start import NEW_ITEMS, ColdStart
+from mmgraph.models.method import Role, method_defaults
+from mmgraph.models.user_start import NEW_USERS
 from mmgraph.study.compare import OPTIONS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 TUNABLE = OPTIONS - {"checkpoint", "progress_bar", "on_epoch", "device", "monitor", "monitor_on", "cold", "new_users"}
-COLD, USERS = "cold.", "new_users."  # what hyper-parameters of the methods for new items and new users begin with
+ROLES: tuple[Role[Any], ...] = (NEW_ITEMS, NEW_USERS)
 RANGE = frozenset({"low", "high", "log", "step"})
 Settings = Mapping[str, Any]
 
@@ -44,13 +44,16 @@ class Candidate:
 
     def __post_init__(self) -> None:
         names = {**self.fixed, **self.space}
-        own = [n for n in names if n not in TUNABLE | {"cold", "new_users"} and not n.startswith((COLD, USERS))]
-        check_hyperparameters(self.cls, dict.fromkeys(own))
-        check_cold(self.fixed.get("cold"), [n.removeprefix(COLD) for n in names if n.startswith(COLD)])
-        check_user_start(self.fixed.get("new_users"), [n.removeprefix(USERS) for n in names if n.startswith(USERS)])
-        if searched := {"cold", "new_users"} & set(self.space):
-            raise ValueError(f"{self.cls.__name__}: {searched.pop()} names the method and is given in fixed; for a "
-                             f"choice among several methods, let each take part under a label of its own.")
+        check_hyperparameters(self.cls, dict.fromkeys(
+            n for n in names if n not in TUNABLE and not any(n == role.option or role.owns(n) for role in ROLES)))
+        for role in ROLES:
+            if not isinstance(method := self.fixed.get(role.option), str | None):
+                raise TypeError(f"the {role.what} is given by name here, so that it can be written down; got "
+                                f"{method!r}.")
+            role.check(method, role.own(names))
+            if role.option in self.space:
+                raise ValueError(f"{self.cls.__name__}: {role.option} names the method and is given in fixed; for a "
+                                 f"choice among several methods, let each take part under a label of its own.")
         if both := sorted(set(self.fixed) & set(self.space)):
             raise ValueError(f"{self.cls.__name__}: {', '.join(both)} is fixed and searched; leave it in one of both.")
         for name, values in self.space.items():
@@ -59,7 +62,7 @@ class Candidate:
     @property
     def method(self) -> type[ColdStart] | None:
         """The class of the cold-start method, if there is one."""
-        return cold_class(self.fixed["cold"]) if "cold" in self.fixed else None
+        return NEW_ITEMS.named(self.fixed["cold"]) if "cold" in self.fixed else None
 
     @property
     def reads_content(self) -> bool:
@@ -74,7 +77,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """The class, and behind a plus the methods for new items and new users."""
-        return "+".join([self.cls.__name__, *(self.fixed[n] for n in ("cold", "new_users") if n in self.fixed)])
+        return "+".join([self.cls.__name__, *(self.fixed[r.option] for r in ROLES if r.option in self.fixed)])
 
     @property
     def distributions(self) -> "dict[str, BaseDistribution]":
@@ -141,11 +144,9 @@ def default_of(candidate: Candidate, name: str) -> Any:
     """The default of a hyper-parameter or an option of `fit`; none for a name that is neither."""
     from mmgraph.study.fit import fit
 
-    if name.startswith(COLD):
-        return None if candidate.method is None else cold_defaults(candidate.method).get(name.removeprefix(COLD))
-    if name.startswith(USERS):
-        of = candidate.fixed.get("new_users")
-        return None if of is None else user_start_defaults(user_start_class(of)).get(name.removeprefix(USERS))
+    for role in ROLES:
+        if role.owns(name):
+            return method_defaults(role.named(candidate.fixed[role.option])).get(name.removeprefix(f"{role.option}."))
     return inspect.signature(fit).parameters[name].default if name in TUNABLE else defaults(candidate.cls).get(name)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmgraph.data.split import Split
 from mmgraph.features.features import Features
 from mmgraph.models.base import Model
-from mmgraph.models.cold_by_name import cold_method
+from mmgraph.models.cold_start import NEW_ITEMS
 from mmgraph.models.fitted import Fitted
 from mmgraph.study.fit import fit, with_cold_start
 
@@ -29,13 +29,12 @@ def fitted_by(cls: type[Model], split: Split, features: Features | None, *, seed
     """
     if "cold" not in settings:
         return fit(cls, split, features, seed=seed, **settings)
-    of_warm = {name: v for name, v in settings.items() if name != "cold" and not name.startswith("cold.")}
+    of_warm = {name: v for name, v in settings.items() if name != "cold" and not NEW_ITEMS.owns(name)}
     read = (features, split.data.item_content, split.data.user_content)
     key = (cls, split.fingerprint, split.blind, seed, *map(id, read),
            sorted((name, repr(v)) for name, v in of_warm.items() if name not in SILENT))
     if not _last or _last[0][0] != key:
         of_warm = {"monitor_on": ("warm",)} | of_warm
         _last[:] = [(key, read, fit(cls, split, features, seed=seed, **of_warm))]
-    method = cold_method(settings["cold"], {n.removeprefix("cold."): v for n, v in settings.items()
-                                            if n.startswith("cold.")})
+    method = NEW_ITEMS.by_name(settings["cold"], NEW_ITEMS.own(settings))
     return with_cold_start(_last[0][2], split, method, seed=seed, attributes=settings.get("attributes", ()))

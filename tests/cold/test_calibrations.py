@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmgraph.cold.calibrations import Compressed, Exposure, LogQ, Scale, Standardised
-from mmgraph.models.cold_by_name import calibration_of
+from mmgraph.models.cold_start import calibration_of
 
 NEW = torch.tensor([[0.5, -2.0, 3.0], [1.0, 0.0, -1.0]])
 WARM = torch.tensor([[4.0, 1.0, 3.0, 0.0], [-1.0, -3.0, -2.0, 6.0]])

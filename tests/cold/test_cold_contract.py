@@ -11,7 +11,8 @@ from mmgraph.cold import ContentProfile
 from mmgraph.data import RevealedItems, Split, Vocabulary
 from mmgraph.features.features import from_arrays
 from mmgraph.models import EASE, FREEDOM, LightGCN
-from mmgraph.models.cold_start import Calibration, cold_defaults
+from mmgraph.models.cold_start import Calibration
+from mmgraph.models.method import method_defaults
 from mmgraph.models.saved import load_model, save_model
 from mmgraph.serve import Recommender
 from mmgraph.study.fit import calibrated, fit, with_cold_start
@@ -101,11 +102,16 @@ def test_what_is_not_marked_as_random_does_not_depend_on_the_seed(method, warm):
 
 
 def test_the_signature_is_the_configuration(method):
-    given = cold_defaults(method)
+    given = method_defaults(method)
     assert method(**{name: value for name, value in given.items()}).hyperparameters().keys() == given.keys()
     assert all(f"{name}: " in (method.__doc__ or "") for name in given)
     with pytest.raises(TypeError, match="has no hyper-parameter 'depth9'"):
         fit(EASE, planted.split(), planted.features(), cold=method.__name__, **{"cold.depth9": 1})
+    own = next(iter(given), "l2")
+    with pytest.raises(TypeError, match=f"'{own}': {method.__name__} is made already; give its hyper-parameters where"):
+        fit(EASE, planted.split(), planted.features(), cold=method(), **{f"cold.{own}": 1})
+    with pytest.raises(TypeError, match="without cold=… there is no cold-start method, which has no hyper-parameter"):
+        fit(EASE, planted.split(), planted.features(), **{f"cold.{own}": 1})
 
 
 def test_a_batch_of_no_users_at_all_has_no_scores(method, warm):

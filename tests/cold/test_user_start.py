@@ -14,8 +14,9 @@ from mmgraph.cold.group_popularity import GroupPopularity
 from mmgraph.data import ColdItems, ColdUsers, Pairs, Split
 from mmgraph.data.split import SplitRule
 from mmgraph.models import EASE, GAT, LightGCN
+from mmgraph.models.method import method_defaults
 from mmgraph.models.saved import load_model, save_model
-from mmgraph.models.user_start import UserStart, user_start_defaults
+from mmgraph.models.user_start import UserStart
 from mmgraph.serve import Recommender
 from mmgraph.study.fit import calibrated, fit, with_cold_start, with_user_start
 
@@ -172,7 +173,7 @@ def test_by_name_with_hyperparameters(method):
     name, given = method.__name__, {f"new_users.{key}": value for key, value in made(method).hyperparameters().items()}
     found = fit(EASE, split(), planted.features(), attributes=TEAM, new_users=name, **given)
     assert torch.equal(found.scores(everybody(found)), fitted(EASE, method).scores(everybody(found)))
-    assert all(f"{name}: " in (method.__doc__ or "") for name in user_start_defaults(method))
+    assert all(f"{name}: " in (method.__doc__ or "") for name in method_defaults(method))
     with pytest.raises(TypeError, match=f"{name} has no hyper-parameter 'depth9'"):
         fit(EASE, split(), attributes=TEAM, new_users=name, **{"new_users.depth9": 1})
 

@@ -13,7 +13,8 @@ from mmgraph.cold import KernelRidge
 from mmgraph.data import ColdBoth, ColdItemsByTime, Given, RevealedItems, Split
 from mmgraph.models import EASE, FREEDOM, LightGCN, Trained
 from mmgraph.models.base import all_models
-from mmgraph.models.cold_start import ColdStart, cold_defaults
+from mmgraph.models.cold_start import ColdStart
+from mmgraph.models.method import method_defaults
 from mmgraph.study.claims import CLAIMS
 from mmgraph.study.fit import fit
 from mmgraph.study.leakage import check_leakage
@@ -31,7 +32,7 @@ def name_of(value):
 def checked(warm, split, method=None):
     """Names of the checks that were done, all of which passed."""
     settings = leaks.STRICT if issubclass(warm, Trained) else {"progress_bar": False}
-    new = {} if method is None or "epochs" not in cold_defaults(method) else {"epochs": 2}
+    new = {} if method is None or "epochs" not in method_defaults(method) else {"epochs": 2}
 
     def honest(split, features):
         return fit(warm, split, features, cold=method(**new) if method else None, **settings)
