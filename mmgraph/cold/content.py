@@ -16,10 +16,15 @@ def unit_content(features: Features, weights: Weights) -> Float[Tensor, "items d
 
     Each row of each modality is scaled to length :math:`\sqrt{w_m}`; what is absent stays zero.
     """
-    shares = shares_of(features.x, weights)
-    parts = [features.x[m].double() / features.x[m].double().norm(dim=1, keepdim=True).clamp(min=1e-12) * share**0.5
-             for m, share in shares.items()]
-    return torch.cat(parts, dim=1) if parts else torch.zeros(len(features), 0, dtype=torch.float64)
+    shares, start = shares_of(features.x, weights), 0
+    device = next(iter(features.x.values())).device if shares else None
+    width = sum(features.x[m].shape[1] for m in shares)
+    whole = torch.empty(len(features), width, dtype=torch.float64, device=device)
+    for m, share in shares.items():
+        part = whole[:, start:start + features.x[m].shape[1]].copy_(features.x[m])
+        part *= share**0.5 / part.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        start += part.shape[1]
+    return whole
 
 
 def shares_of(modalities: Iterable[str], weights: Weights) -> dict[str, float]:

@@ -13,7 +13,8 @@ from mmgraph.graph.graph import Graph
 from mmgraph.graph.relation import Relation
 from mmgraph.graph.topk import top_k
 
-BLOCK = 2**22  # similarities held at a time
+BLOCK = 2**20  # similarities held at a time
+SPARSE = 0.05  # a share of numbers that are not zero up to which products of sparse rows are faster
 
 
 def knn_graph(features: Features, k: int, *, n_known: int | None = None, new_only: bool = False,
@@ -54,13 +55,19 @@ def nearest(x: Float[Tensor, "items dim"], present: Bool[Tensor, " items"], k: i
     """Neighbour, item and cosine (float32) of the k nearest known items of each item from number ``first`` on.
 
     Cosines are computed in float64 and rounded to float32. In float32 the last bit depends on the shape of the block,
-    and with it which of two equal neighbours wins: an item would get other neighbours alone than among others.
+    and with it which of two equal neighbours wins: an item would get other neighbours alone than among others. Where
+    few numbers of the known rows are not zero (words, people), products are those of sparse rows.
     """
     known, items = present[:n_known].nonzero()[:, 0], present[first:].nonzero()[:, 0] + first
-    candidates, parts = _unit(x[known]), [(items[:0], items[:0], x.new_zeros(0, dtype=torch.float32))]
+    parts = [(items[:0], items[:0], x.new_zeros(0, dtype=torch.float32))]
+    sparse = x.device.type == "cpu" and x[known].count_nonzero() <= SPARSE * x[known].numel()
+    candidates = _sparse_unit(x[known]).T.tocsr() if sparse else _unit(x[known]).T
     for block in items.split(max(1, BLOCK // max(len(known), 1))) if len(known) else ():
-        cosine = (_unit(x[block]) @ candidates.T).float()
-        cosine.masked_fill_(block[:, None] == known, -torch.inf)
+        cosine = (torch.from_numpy((_sparse_unit(x[block]) @ candidates).astype(np.float32).toarray()) if sparse
+                  else (_unit(x[block]) @ candidates).float())
+        column = torch.searchsorted(known, block).clamp(max=len(known) - 1)
+        cosine[torch.arange(len(block), device=x.device), column] *= known[column] != block  # nobody's own neighbour
+        cosine.masked_fill_(cosine <= 0, -torch.inf)
         value, column = top_k(cosine, min(k, len(known)))
         row = block[:, None].expand_as(column)
         good = value > 0
@@ -71,6 +78,13 @@ def nearest(x: Float[Tensor, "items dim"], present: Bool[Tensor, " items"], k: i
 
 def _unit(x: Tensor) -> Tensor:
     return x.double() / x.double().norm(dim=1, keepdim=True)
+
+
+def _sparse_unit(x: Tensor) -> sp.csr_array:
+    rows = sp.csr_array(x.numpy()).astype(np.float64)
+    lengths = np.sqrt((rows * rows).sum(axis=1))
+    rows.data /= np.repeat(lengths, np.diff(rows.indptr))
+    return rows
 
 
 def _shares(features: Features, weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -86,7 +100,8 @@ def _shares(features: Features, weights: Mapping[str, float] | None) -> dict[str
 
 def with_neighbours_of_new(graph: Graph, features: Features, k: int, *, n_known: int) -> Graph:
     """The graph with the relation ``similar`` into its new items only, for models that are otherwise blind to them."""
-    return graph.with_relation("similar", knn_graph(features, k, n_known=n_known, new_only=True))
+    found = knn_graph(features, k, n_known=n_known, new_only=True)
+    return graph.with_relation("similar", found.to(graph.device))
 
 
 def similar(modality: str) -> str:

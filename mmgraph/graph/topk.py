@@ -60,5 +60,5 @@ def _of_rows(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _first_of_equals(scores: Tensor, threshold: Tensor, k: int) -> Tensor:
     """Columns above the threshold, and as many of the first columns equal to it as are needed for k."""
     above, equal = scores > threshold, scores == threshold
-    chosen = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True)))
+    chosen = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= k - above.sum(1, keepdim=True)))
     return chosen.nonzero()[:, 1].view(-1, k)

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mmgraph.features.controls import masked
 from mmgraph.features.features import Features
 from mmgraph.graph.graph import Graph
 from mmgraph.graph.relation import Relation
@@ -178,7 +177,7 @@ class WithColdStart(Model):
         took one: else nobody hears them, and their scores come from the method.
         """
         idle = not self.warm.reads_content and not of_items(graph.interactions, self.schema.n_items).n_edges
-        return self.warm.prepare(graph, masked(features, ()) if idle else features)
+        return self.warm.prepare(graph, features.only() if idle else features)
 
     def scorer(self, graph: Graph, features: Features) -> Scorer:
         """See `Model`; a `DotScorer` where the method gives vectors of the warm model's space, uncalibrated."""
