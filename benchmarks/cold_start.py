@@ -8,8 +8,8 @@ of methods and draw in results/cold/<set>/<group>-<draw>: every method gets the 
 items, test is read once, with a control on permuted content. mixed: the closed form beside the set's warm model that
 is best on validation, in lists of all items, with the calibration that is best on validation. warm-up: k interactions
 of each new item revealed, judged on a fixed half, without a refit and with one, and the oracle that was trained on the
-other half. serving: 10,000 items added to a trained recommender, on two threads. (The citations of citeulike-t are read both ways.)
-Everything is appended as it comes, and a second call goes on where the first stopped.
+other half. serving: 10,000 items added to a trained recommender, on two threads. The citations of
+citeulike-t are read both ways. Everything is appended as it comes, and a second call goes on where the first stopped.
 """
 
 import argparse

@@ -162,6 +162,12 @@ class Relation:
         indptr = torch.cat([self.indptr.new_zeros(1), keep.cumsum(0, dtype=self.indptr.dtype)])[self.indptr.long()]
         return replace(self, indptr=indptr, indices=self.indices[keep], weight=self.weight[keep])
 
+    def into(self, start: int, end: int | None = None) -> "Relation":
+        """Only the edges into the targets from number ``start`` on (up to ``end``), which are renumbered from 0."""
+        end = self.n_target if end is None else end
+        some = self.kept((self.indices >= start) & (self.indices < end))
+        return replace(some, n_target=end - start, indices=some.indices - start)
+
     def rows(self, sources: Int[Tensor, " rows"]) -> "Relation":
         """Only the edges that leave these sources, which are renumbered in the order given."""
         start, end = self.indptr[sources].long(), self.indptr[sources + 1].long()

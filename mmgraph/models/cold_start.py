@@ -176,13 +176,13 @@ class WithColdStart(Model):
         What a warm model that reads no content would make of new items by their content is asked for only if somebody
         took one: else nobody hears them, and their scores come from the method.
         """
-        idle = not self.warm.reads_content and not of_items(graph.interactions, self.schema.n_items).n_edges
+        idle = not self.warm.reads_content and not graph.interactions.into(self.schema.n_items).n_edges
         return self.warm.prepare(graph, features.only() if idle else features)
 
     def scorer(self, graph: Graph, features: Features) -> Scorer:
         """See `Model`; a `DotScorer` where the method gives vectors of the warm model's space, uncalibrated."""
         n, warm = self.schema.n_items, self.warm.scorer(graph, features)
-        takers = of_items(graph.interactions, n)
+        takers = graph.interactions.into(n)
         with torch.no_grad():
             new = self.method.eval().items(features.rows(slice(n, None)), takers)
         if isinstance(warm, DotScorer) and type(self.method).users is ColdStart.users and self.calibration is None:
@@ -193,14 +193,6 @@ class WithColdStart(Model):
     def hyperparameters(self) -> dict[str, Any]:
         """Those of the warm model, and those of the method behind ``cold.``."""
         return {**self.warm.hyperparameters(), **NEW_ITEMS.settings(self.method)}
-
-
-def of_items(interactions: Relation, start: int, end: int | None = None) -> Relation:
-    """The interactions with the items from number ``start`` on (up to ``end``), which are renumbered from 0."""
-    end = interactions.n_target if end is None else end
-    some = interactions.kept((interactions.indices >= start) & (interactions.indices < end))
-    return Relation(some.source, some.name, some.target, some.n_source, end - start, some.indptr, some.indices - start,
-                    some.weight)
 
 
 def cold_started(warm: Model, observed: Observed, method: ColdStart, *, seed: int = 0) -> WithColdStart:

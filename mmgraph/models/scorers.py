@@ -95,7 +95,7 @@ class HistoryScorer:
 
     def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
         """See `Scorer`; a user without history gets the average user's scores."""
-        return history_scores(self.interactions, users, self.n_known, self._summed, self._average)
+        return history_scores(self.interactions, users, self.n_known, self._summed, lambda: self._average)
 
     @cached_property
     def _average(self) -> Float[Tensor, "1 items"]:
@@ -137,7 +137,7 @@ class FilterScorer:
 
     def scores(self, users: Int[Tensor, " batch"]) -> Float[Tensor, "batch items"]:
         """See `Scorer`; a user without history gets the average user's scores."""
-        return history_scores(self.interactions, users, self.n_known, self._filtered, self._average)
+        return history_scores(self.interactions, users, self.n_known, self._filtered, lambda: self._average)
 
     @cached_property
     def _average(self) -> Float[Tensor, "1 items"]:
@@ -148,11 +148,12 @@ class FilterScorer:
 
 
 def history_scores(interactions: Relation, users: Int[Tensor, " batch"], n_known: int,
-                   respond: Callable[[Tensor], Tensor], average: Tensor) -> Float[Tensor, "batch items"]:
+                   respond: Callable[[Tensor], Tensor], average: Callable[[], Tensor]) -> Float[Tensor, "batch items"]:
     """What ``respond`` makes of the users' histories (CSR); ``average`` for a user who has none."""
     mine = interactions.rows(users)
     mine = replace(mine.kept(mine.indices < n_known), n_target=n_known)
-    return torch.where((mine.out_degree == 0)[:, None], average, respond(mine.matrix))
+    scores, without = respond(mine.matrix), mine.out_degree == 0
+    return torch.where(without[:, None], average(), scores) if without.any() else scores
 
 
 def average_history(interactions: Relation, n_known: int) -> Float[Tensor, "1 known"]:

@@ -1,5 +1,6 @@
 """Id tables, and what a row gets that was not there in training."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -63,7 +64,7 @@ def fill_unseen(known: Float[Tensor, "known dim"], n_rows: int, unseen: Unseen, 
     elif unseen == "neighbours":
         if neighbours is None:
             raise ValueError("the policy 'neighbours' reads a relation; pass neighbours=.")
-        new = _heard(known, n_new, neighbours, sources)
+        new = _heard(known, neighbours, sources)
     elif unseen == "generated":
         if features is None or not features.x or len(features) != n_rows:
             raise ValueError(f"the policy 'generated' reads content of all {n_rows} rows, got {features}; "
@@ -81,12 +82,13 @@ def fill_unconnected(users: Float[Tensor, "users dim"], n_known: int,
     return torch.where((new & ~connected)[:, None], users[:n_known].mean(0), users)
 
 
-def _heard(known: Tensor, n_new: int, neighbours: Relation, sources: Tensor | None) -> Tensor:
+def _heard(known: Tensor, neighbours: Relation, sources: Tensor | None) -> Tensor:
     """Mean of the sources of each new row; new rows are themselves no sources."""
+    heard, n = neighbours.into(len(known)), len(known)
     if sources is None:
-        neighbours = neighbours.kept(neighbours.edges[0] < len(known))
-        sources = torch.cat([known, known.new_zeros(n_new, known.shape[1])])
-    return spread(sources, neighbours.averaging)[len(known):]
+        heard = heard.kept(heard.edges[0] < n)
+        heard, sources = replace(heard, n_source=n, indptr=heard.indptr[:n + 1]), known
+    return spread(sources, heard.averaging)
 
 
 def _ridge(features: Features, known: Tensor, penalty: float = 10.0) -> Tensor:

@@ -144,6 +144,12 @@ def test_kept_edges_by_hand():
     assert of().kept(torch.zeros(4, dtype=torch.bool)).n_edges == 0
 
 
+def test_edges_into_some_targets_by_hand():
+    assert dense(of().into(2)).tolist() == [[0, 1], [0, 0], [0, 0.5]]
+    assert dense(of().into(0, 2)).tolist() == [[0, 2], [0, 0], [3, 0]]
+    assert of().into(4).n_target == of().into(4).n_edges == 0
+
+
 def test_rows_in_the_order_given_also_twice():
     rows = of().rows(torch.tensor([2, 1, 2, 0]))
     assert dense(rows).tolist() == DENSE[[2, 1, 2, 0]].tolist()
