@@ -42,11 +42,12 @@ def mixed() -> str:
     lines = ["### New items among all\n\nNDCG@20 of all items, share of new items in the lists against the true one, "
              "recall within the lists for trained items; method and calibration chosen on validation, test read once. "
              "`python benchmarks/cold_start.py --parts mixed`.\n",
-             "| set, draw | method | calibration | NDCG@20 without → with | new share without → with (true) | warm "
-             "items in the lists | warm items alone |", "|---|---|---|---|---|---|---|"]
+             "| set, draw | method | calibration, its share bound on validation | NDCG@20 without → with | new share without "
+             "→ with (true) | warm items in the lists | warm items alone |", "|---|---|---|---|---|---|---|"]
     for r in found:
         a, b = r["test"]["without"], r["test"]["with"]
-        lines.append(f"| {r['set']}, {r['draw']} | {r['warm model']} with {r['method']} | {r['kind']} "
+        lines.append(f"| {r['set']}, {r['draw']} | {r['warm model']} with {r['method']} "
+                     f"| {r['kind']}, {r.get('max_share_gap', 0.1)} "
                      f"| {a['all']:.4f} → {b['all']:.4f} ({b['all'] / a['all'] - 1:+.1%}) "
                      f"| {a['new_share']:.2f} → {b['new_share']:.2f} "
                      f"({b['true_share']:.2f}) | {a['warm_in_all']:.4f} → {b['warm_in_all']:.4f} | {b['warm']:.4f} |")
