@@ -40,10 +40,11 @@ def mixed() -> str:
     if not found:
         return ""
     lines = ["### New items among all\n\nNDCG@20 of all items, share of new items in the lists against the true one, "
-             "recall within the lists for trained items; method and calibration chosen on validation, test read once. "
+             "recall within the lists for trained items; method and calibration chosen on validation (bound: how far "
+             "the share may be from the true one there), test read once. "
              "`python benchmarks/cold_start.py --parts mixed`.\n",
-             "| set, draw | method | calibration, its share bound on validation | NDCG@20 without → with | new share without "
-             "→ with (true) | warm items in the lists | warm items alone |", "|---|---|---|---|---|---|---|"]
+             "| set, draw | method | calibration, bound | NDCG@20 without → with | new share without → with (true) | "
+             "warm items in the lists | warm items alone |", "|---|---|---|---|---|---|---|"]
     for r in found:
         a, b = r["test"]["without"], r["test"]["with"]
         lines.append(f"| {r['set']}, {r['draw']} | {r['warm model']} with {r['method']} "
