@@ -120,20 +120,24 @@ def brute(x, present, k, n_known):
 
 
 @settings(deadline=None, max_examples=60)
-@given(data=st.data(), n=st.integers(1, 12), k=st.integers(1, 5), block=st.sampled_from([1, 7, 30, 2**23]))
-def test_equals_a_loop_for_any_block_size(data, n, k, block):
+@given(data=st.data(), n=st.integers(1, 12), k=st.integers(1, 5), block=st.sampled_from([1, 7, 30, 2**23]),
+       sparse=st.sampled_from([-1.0, 1.0]))
+def test_equals_a_loop_for_any_block_size_by_dense_and_by_sparse_products(data, n, k, block, sparse):
     n_known = data.draw(st.integers(0, n))
     x = torch.tensor(data.draw(st.lists(st.tuples(*[st.integers(-1, 2)] * 3), min_size=n, max_size=n)))
     features = from_arrays(range(n), {"m": x.numpy()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knn, "BLOCK", block)
+        patch.setattr(knn, "SPARSE", sparse)
         got = edges(knn_graph(features, k, n_known=n_known))
     want = brute(features.x["m"], features.present["m"], k, n_known)
     assert got.keys() == want.keys()
     assert all(got[e] == pytest.approx(want[e], abs=2e-5) for e in want)
 
 
-def test_block_size_changes_no_bit_even_among_equal_rows(monkeypatch):
+@pytest.mark.parametrize("sparse", [-1.0, 1.0])
+def test_block_size_changes_no_bit_even_among_equal_rows(monkeypatch, sparse):
+    monkeypatch.setattr(knn, "SPARSE", sparse)
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(100, 384, generator=generator)
     x = base[torch.randint(0, 100, (300,), generator=generator)]  # equal rows: float32 products break such ties at will
