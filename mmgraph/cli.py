@@ -19,7 +19,7 @@ from mmgraph.data.split import SplitRule
 from mmgraph.data.world import World, world
 from mmgraph.eval.evaluate import Part
 from mmgraph.eval.evaluate import evaluate as evaluate_on
-from mmgraph.features import content_features
+from mmgraph.features import Features, content_features
 from mmgraph.features import load as load_features
 from mmgraph.models import (
     BPRMF,
@@ -35,8 +35,10 @@ from mmgraph.models import (
     TableScorer,
     UserStart,
 )
+from mmgraph.nn.completion import Completion
 from mmgraph.serve import Recommender
 from mmgraph.study import Comparison, compare, save, table, write_report
+from mmgraph.study.holes import with_holes
 
 Choice = tuple[type[Model], Mapping[str, Any]]
 BASELINES: dict[str, Choice] = {"Popularity": (Popularity, {}), "ItemKNN": (ItemKNN, {}), "EASE": (EASE, {})}
@@ -64,8 +66,9 @@ def demo(out: str = "mmgraph-demo", seed: int = 0) -> None:
 def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = None, image: str | None = None,
           audio: str | None = None, video: str | None = None, features: str | None = None,
           attributes: Sequence[str] = (), seed: int = 0, max_epochs: int = 30, patience: int = 3, every: int = 1,
-          lr: float = 1e-3, batch_size: int = 4096, *, model: Choice = (FREEDOM, {}),
-          rule: SplitRule | None = None, cold: Method | None = None, new_users: Method | None = None) -> None:
+          lr: float = 1e-3, batch_size: int = 4096, missing: float = 0.0, completed: Completion = "zero", *,
+          model: Choice = (FREEDOM, {}), rule: SplitRule | None = None, cold: Method | None = None,
+          new_users: Method | None = None) -> None:
     """Train a model beside three baselines; end with a table, a report page and a bundle that recommends.
 
     Args:
@@ -84,6 +87,8 @@ def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = Non
         every: validate after every so many epochs.
         lr: learning rate.
         batch_size: interactions per step.
+        missing: share of the items' texts, pictures and so on to take away at random, to see what that costs.
+        completed: how what is missing is made up; zero leaves it.
         model: class and hyper-parameters.
         rule: the protocol.
         cold: name and hyper-parameters of the cold-start method that scores new items in place of the model.
@@ -96,10 +101,12 @@ def train(data: str, root: str, out: str = "mmgraph-out", text: str | None = Non
     has_content = dataset.vectors or encoded or set(MODALITIES) & set(dataset.item_content.column_names)
     content = content_features(dataset, fit_items=warm_ids(split), encoded=encoded, **encoders) \
         if has_content or any(encoders.values()) else None
+    if missing or completed != "zero":
+        content = with_holes(content or Features.empty(split.data.items), split, {"rate": missing, "seed": seed},
+                             completed)
     cls, hyper = model
-    for of, method in (("cold", cold), ("new_users", new_users)):
-        if method is not None:
-            hyper = {**hyper, of: method[0], **{f"{of}.{name}": value for name, value in method[1].items()}}
+    for of, (name, own) in {of: method for of, method in (("cold", cold), ("new_users", new_users)) if method}.items():
+        hyper = {**hyper, of: name, **{f"{of}.{option}": value for option, value in own.items()}}
     models = BASELINES | {cls.__name__: (cls, {**hyper, "checkpoint": Path(out) / "checkpoint"})}
     found = compare(models, split, content, seed=seed, attributes=attributes, max_epochs=max_epochs,
                     patience=patience, every=every, lr=lr, batch_size=batch_size)

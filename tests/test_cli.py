@@ -185,3 +185,23 @@ def test_train_with_a_cold_start_method(published, tmp_path, capsys):
     assert "ContentProfile" in (out / "config.yaml").read_text()
     cli.main(["evaluate", "--run", str(out), "--ks", "[5]"])
     assert "cold of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("completed", "there"), [("zero", 20), ("mean", 40)])
+def test_train_with_content_taken_away_and_made_up(published, tmp_path, completed, there):
+    place, out = tmp_path / "features", tmp_path / "run"
+    store.save(from_arrays([str(i) for i in range(40)], {"text": np.random.default_rng(0).normal(size=(40, 4))}), place)
+    cli.main([*options(published, out), "--features", str(place), "--missing", "0.5", "--completed", completed])
+    features = Recommender.load(out / "bundle").fitted.features
+    assert int(features.present["text"].sum()) == there
+    assert len(features.x["text"].unique(dim=0)) == 21, "twenty vectors, and the mean or zeros"
+
+
+def test_content_taken_away_is_told_where_there_is_none_or_too_much(published, tmp_path, capsys):
+    place = tmp_path / "features"
+    store.save(from_arrays([str(i) for i in range(40)], {"text": np.eye(40)}), place)
+    for more, says in ((["--missing", "0.5"], "no modality"), (["--completed", "mean"], "no modality"),
+                       (["--missing", "1.5", "--features", str(place)], "1.5")):
+        with pytest.raises(SystemExit):
+            cli.main([*options(published, tmp_path / "run"), *more])
+        assert says in capsys.readouterr().err

@@ -23,8 +23,10 @@ def with_holes(features: Features, split: Split, pattern: Mapping[str, Any], by:
 
     Raises:
         KeyError: if the pattern has no rate.
-        ValueError: for arguments out of range.
+        ValueError: for arguments out of range, or features without a modality.
     """
+    if not features.x:
+        raise ValueError("there is no modality to take away or to make up; encode some content first.")
     if "rate" not in pattern:
         raise KeyError(f"missing modalities need a rate in [0, 1], got {dict(pattern)}.")
     taken, n = train_graph(split).interactions, split.n_warm_items
