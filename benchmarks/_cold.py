@@ -144,6 +144,8 @@ def models() -> dict[str, Candidate]:
         "ContentEASE": Candidate(mg.ContentEASE, space={"content": {"low": 1.0, "high": 3000.0, **log},
                                                         "l2": {"low": 10.0, "high": 3000.0, **log}}),
         "FREEDOM": trained(mg.FREEDOM, prune=[0.5, 0.8], modal_loss={"low": 1e-4, "high": 1e-1, **log}),
+        "FREEDOM, group-robust": Candidate(mg.FREEDOM, {"dim": 64, "batch_size": 16384, "robust": {"groups": 5}}, {
+            **training, "prune": [0.5, 0.8], "modal_loss": {"low": 1e-4, "high": 1e-1, **log}}),
         "AlphaRec": trained(mg.AlphaRec, temperature={"low": 0.05, "high": 0.3, **log}, n_layers=[1, 2]),
         "SiBraR": trained(mg.SiBraR, contrast=share, temperature={"low": 0.05, "high": 0.5, **log}),
         "MILK": trained(mg.MILK, align={"low": 0.01, "high": 10.0, **log},

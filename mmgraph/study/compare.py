@@ -4,6 +4,7 @@ import logging
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
@@ -20,10 +21,10 @@ from mmgraph.models.scorers import Scorer
 from mmgraph.models.user_start import NEW_USERS, apart
 from mmgraph.study.comparison import Comparison, Row
 from mmgraph.study.fit import fit
+from mmgraph.train.robust import GroupRobust
 
 log = logging.getLogger(__name__)
-OPTIONS = frozenset(signature(fit).parameters) - {"cls", "split", "features", "seed", "thin", "robust",
-                                                  "hyperparameters"}
+OPTIONS = frozenset(signature(fit).parameters) - {"cls", "split", "features", "seed", "thin", "hyperparameters"}
 UNRECORDED = frozenset({"progress_bar", "checkpoint", "on_epoch"})  # change no number
 UNTRAINED = frozenset({"attributes", "device"})  # all that matters to a closed form
 
@@ -124,7 +125,8 @@ def _of_model(fitted: Fitted, given: Mapping[str, Any]) -> dict[str, Any]:
         model, added = model.warm, f"+{type(model.method).__name__}"
     added += "" if start is None else f"+{type(start).__name__}"
     recorded = OPTIONS - UNRECORDED - {"cold", "new_users"} if isinstance(model, Trained) else UNTRAINED
-    options = {name: value for name, value in given.items() if name in recorded}
+    options = {name: asdict(value) if isinstance(value, GroupRobust) else value
+               for name, value in given.items() if name in recorded}
     return {"cls": type(model).__name__ + added, "competitor": True, "seconds": fitted.seconds,
             "epochs": len(fitted.history), "hyperparameters": fitted.model.hyperparameters(), "options": options}
 

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 def fit(cls: type[Model], split: Split, features: Features | None = None, *, seed: int = 0,
         attributes: Sequence[str] = (), monitor: str = "recall@20", monitor_on: Sequence[Candidates] | None = None,
         max_epochs: int = 100, patience: int = 5, every: int = 1, lr: float = 1e-3, batch_size: int = 2048,
-        step: Step = "plain", strength: float = 0.05, thin: Thin | None = None, robust: GroupRobust | None = None,
+        step: Step = "plain", strength: float = 0.05, thin: Thin | None = None,
+        robust: GroupRobust | Mapping[str, Any] | None = None,
         checkpoint: str | os.PathLike[str] | None = None, progress_bar: bool = True, device: str = "cpu",
         on_epoch: Callable[[Mapping[str, Any]], None] | None = None, cold: ColdStart | str | None = None,
         new_users: UserStart | str | None = None, **hyperparameters: Any) -> Fitted:
@@ -58,7 +59,8 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         step: see `train`.
         strength: see `train`.
         thin: see `train`.
-        robust: see `train`; with a ``trend`` it reads the times of the training interactions.
+        robust: see `train`, also by its fields, ``{"groups": 8}``; with a ``trend`` it reads the times of the training
+            interactions.
         checkpoint: see `train`.
         progress_bar: show one.
         device: where to train and score.
@@ -75,6 +77,7 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         ValueError: if validation is empty, or an argument is out of range.
     """
     start = time.perf_counter()
+    robust = GroupRobust(**robust) if isinstance(robust, Mapping) else robust
     method = NEW_ITEMS.given(cold, NEW_ITEMS.own(hyperparameters))
     start_users = NEW_USERS.given(new_users, NEW_USERS.own(hyperparameters))
     hyperparameters = {name: value for name, value in hyperparameters.items()

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,13 @@ from mmgraph.models.cold_start import NEW_ITEMS, ColdStart
 from mmgraph.models.method import Role, method_defaults
 from mmgraph.models.user_start import NEW_USERS
 from mmgraph.study.compare import OPTIONS
+from mmgraph.train.robust import GroupRobust
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-TUNABLE = OPTIONS - {"checkpoint", "progress_bar", "on_epoch", "device", "monitor", "monitor_on", "cold", "new_users"}
+GIVEN = frozenset({"cold", "new_users", "robust"})  # options that are fixed, not searched
+TUNABLE = OPTIONS - GIVEN - {"checkpoint", "progress_bar", "on_epoch", "device", "monitor", "monitor_on"}
 ROLES: tuple[Role[Any], ...] = (NEW_ITEMS, NEW_USERS)
 RANGE = frozenset({"low", "high", "log", "step"})
 Settings = Mapping[str, Any]
@@ -29,7 +31,7 @@ class Candidate:
         cls: its class.
         fixed: settings that are given: hyper-parameters of the model and options of `fit`. A cold-start method is given
             here by name, as ``cold``; its hyper-parameters go by ``cold.`` and their name, here and in the space. One
-            for new users likewise, as ``new_users``.
+            for new users likewise, as ``new_users``. Group-robust training by its fields: ``robust={"groups": 8}``.
         space: settings that are searched: name → a list of values, or a range ``{"low": …, "high": …}`` with
             ``"log": True`` for a logarithmic one or ``"step"``; whole numbers at both ends make a whole number.
 
@@ -45,15 +47,17 @@ class Candidate:
     def __post_init__(self) -> None:
         names = {**self.fixed, **self.space}
         check_hyperparameters(self.cls, dict.fromkeys(
-            n for n in names if n not in TUNABLE and not any(n == role.option or role.owns(n) for role in ROLES)))
+            n for n in names if n not in TUNABLE | GIVEN and not any(role.owns(n) for role in ROLES)))
+        if isinstance(robust := self.fixed.get("robust"), Mapping):
+            GroupRobust(**robust)  # tells at once what is wrong with it
         for role in ROLES:
             if not isinstance(method := self.fixed.get(role.option), str | None):
                 raise TypeError(f"the {role.what} is given by name here, so that it can be written down; got "
                                 f"{method!r}.")
             role.check(method, role.own(names))
-            if role.option in self.space:
-                raise ValueError(f"{self.cls.__name__}: {role.option} names the method and is given in fixed; for a "
-                                 f"choice among several methods, let each take part under a label of its own.")
+        if searched := sorted(GIVEN & set(self.space)):
+            raise ValueError(f"{self.cls.__name__}: {searched[0]} names the method and is given in fixed; for a choice "
+                             f"among several, let each take part under a label of its own.")
         if both := sorted(set(self.fixed) & set(self.space)):
             raise ValueError(f"{self.cls.__name__}: {', '.join(both)} is fixed and searched; leave it in one of both.")
         for name, values in self.space.items():
@@ -162,7 +166,9 @@ def values_of(one: Any) -> list[Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON: tuples become lists."""
+    """Settings as JSON: tuples become lists, and group-robust training its fields."""
+    if isinstance(value, GroupRobust):
+        return asdict(value)
     if isinstance(value, Mapping):
         return {str(name): plain(v) for name, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value

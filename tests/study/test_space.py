@@ -2,6 +2,7 @@ import pytest
 
 from mmgraph.models import BPRMF, EASE
 from mmgraph.study.space import Candidate
+from mmgraph.train.robust import GroupRobust
 
 
 def test_ranges_and_lists_in_optunas_terms():
@@ -37,6 +38,12 @@ def test_grid_in_order():
     ({"l3": 1}, {}, TypeError, "EASE has no hyper-parameter 'l3'"),
     ({}, {"checkpoint": ["a"]}, TypeError, "no hyper-parameter 'checkpoint'"),
     ({"l2": 1.0}, {"l2": [1.0]}, ValueError, "l2 is fixed and searched"),
+    ({}, {"robust": [{"groups": 3}]}, ValueError, "EASE: robust names the method and is given in fixed"),
+    ({}, {"cold": ["KernelRidge"]}, ValueError, "EASE: cold names the method and is given in fixed"),
+    ({"robust": {"groups": 1}}, {}, ValueError, "at least 2 groups"),
+    ({"robust": {"group": 3}}, {}, TypeError, "unexpected keyword argument 'group'"),
+    ({"cold": 3}, {}, TypeError, "the cold-start method is given by name here, so that it can be written down; got 3"),
+    ({"new_users": 3}, {}, TypeError, "the user-start method is given by name here"),
     ({}, {"l2": []}, ValueError, "a list of values or a range"), ({}, {"l2": "12"}, ValueError, "a list of values"),
     ({}, {"l2": 3.0}, ValueError, "a list of values"), ({}, {"l2": {"low": 1.0}}, ValueError, "has low and high"),
     ({}, {"l2": {"low": 2.0, "high": 1.0}}, ValueError, "low not above high"),
@@ -46,3 +53,9 @@ def test_grid_in_order():
 def test_what_is_no_space_is_refused(fixed, space, error, match):
     with pytest.raises(error, match=match):
         Candidate(EASE, fixed, space)
+
+
+def test_group_robust_training_is_written_down_by_its_fields():
+    told = {"groups": 3, "strength": 0.3, "trend": 0.0, "periods": 3, "steepness": 0.2}
+    assert Candidate(BPRMF, {"robust": GroupRobust(groups=3)}).plain()["fixed"] == {"robust": told}
+    assert Candidate(BPRMF, {"robust": {"groups": 3}}).plain()["fixed"] == {"robust": {"groups": 3}}

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import nn
 from mmgraph.features.features import Features
 from mmgraph.models import FREEDOM, GAT, LightGCN
 from mmgraph.models.base import Embeddings, Trained
+from mmgraph.study.compare import compare
 from mmgraph.study.fit import fit
 from mmgraph.train.epochs import epochs
 from mmgraph.train.negatives import NegativeSampler
@@ -171,6 +172,18 @@ def test_fit_takes_the_times_from_the_split_and_scores_without_them():
     assert "age" not in robust.graph
     assert robust.scores(everybody).isfinite().all()
     assert not torch.equal(robust.scores(everybody), plain.scores(everybody))
+
+
+def test_a_comparison_takes_it_as_it_is_or_by_its_fields():
+    given = {"max_epochs": 2, "dim": 8, "monitor_on": ["warm"], "progress_bar": False}
+    found = compare({"object": (LightGCN, {"robust": GroupRobust(groups=2), **given}),
+                     "fields": (LightGCN, {"robust": {"groups": 2}, **given}), "plain": (LightGCN, given)},
+                    planted.split(), FEATURES, part="valid", ks=[2])
+    one, same, plain = (found.fitted[label].scores(torch.arange(planted.N)) for label in ("object", "fields", "plain"))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, plain)
+    told = {row.model: row.options.get("robust") for row in found.rows}
+    assert told == {"object": asdict(GroupRobust(groups=2)), "fields": {"groups": 2}, "plain": None}
 
 
 @pytest.mark.parametrize(("given", "message"), [
