@@ -97,7 +97,7 @@ IDS = {
     "MultVAE": trained(mg.MultVAE, beta={"low": 0.01, "high": 1.0, "log": True}, dropout=[0.2, 0.5, 0.8])}
 GROUPS: Mapping[str, Mapping[str, Candidate]] = {"ids": IDS, "must": {**CLOSED, **MUST},
                                                  "then": {"L3AE": CLOSED["L3AE"], **THEN}}
-EFFORTS = {"tiktok": Effort(5, range(5), 60), "ml-100k": Effort(5, range(5), 60), "ml-1m": Effort(3, range(1), 40)}
+EFFORTS = {"tiktok": Effort(3, range(3), 30), "ml-100k": Effort(3, range(3), 30), "ml-1m": Effort(2, range(1), 20)}
 
 
 def content(name: str, data: mg.Dataset, split: mg.Split) -> mg.Features:
@@ -119,7 +119,7 @@ def planned(name: str, group: str, effort: Effort, jobs: int, threads: int) -> S
     if effort.quick:
         data = sampled(data, 400)  # never the full study's test part
     split = data.split(mg.ColdItems(0.2), seed=0)
-    options = {"batch_size": BATCH.get(name, 4096), "max_epochs": effort.max_epochs, "every": 4, "patience": 2}
+    options = {"batch_size": BATCH.get(name, 4096), "max_epochs": effort.max_epochs, "every": 3, "patience": 2}
     return Study.of(split, GROUPS[group], name=f"{name}-{group}", data=name, features=content(name, data, split),
                     trials=effort.trials, seeds=tuple(effort.seeds), baselines=["Popularity", "EASE", "RP3beta"],
                     ks=(10, 20), card=cards()[name].fingerprint, options=options, jobs=jobs, threads=threads)
