@@ -6,8 +6,8 @@ from mmgraph.models.user_start import NEW_USERS
 
 
 def test_what_belongs_to_a_role_begins_with_its_option_and_a_dot():
-    given = {"cold": "KernelRidge", "cold.l2": 3.0, "new_users.l2": 2.0, "colder": 1, "l2": 0.5, "cold.weights.text": 1.0}
-    assert NEW_ITEMS.own(given) == {"l2": 3.0, "weights.text": 1.0}
+    given = {"cold": "KernelRidge", "cold.l2": 3.0, "new_users.l2": 2.0, "colder": 1, "l2": 0.5, "cold.weights.text": 1}
+    assert NEW_ITEMS.own(given) == {"l2": 3.0, "weights.text": 1}
     assert NEW_USERS.own(given) == {"l2": 2.0}
 
 
