@@ -145,7 +145,7 @@ WAV = saved(tone())
     (saved(np.full((9, 2), 3e38), subtype="FLOAT"), "samples up to 3e+38, where full scale is 1"),
     (b"\0\0\0\x18ftypisom" + bytes(200), "Invalid data found"),
     (b"\x1aE\xdf\xa3" + b"text" * 99, "End of file|Invalid data found"),
-])
+], ids=lambda of: of if isinstance(of, str) else f"{len(of)} bytes")  # libsndfile writes the time into some of them
 def test_unreadable_says_why_and_where(content, reason, tmp_path):
     path = tmp_path / "song.wav"
     path.write_bytes(content)
