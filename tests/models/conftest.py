@@ -6,7 +6,8 @@ from mmgraph.models.base import ClosedForm, Trained, all_models
 OURS = tuple(cls for cls in all_models() if cls.__module__.startswith("mmgraph."))
 SECOND = {"CGRC", "Firzen", "SiBraR", "MILK", "NGCF", "UltraGCN", "MultVAE", "MMGCN", "GRCN", "DualGNN", "MICRO",
           "SLMRec", "DRAGON", "MENTOR", "PGL", "DiffMM", "HGT", "TwoTower", "XSimGCL", "TurboCF", "ChebyCF",
-          "FEASE"}  # the quick suite does without these
+          "FEASE", "LATTICE", "LGMRec", "MGCN", "MMGCF", "MMGF", "SLIM", "SMORE",
+          "UserKNN"}  # the quick suite does without these
 
 
 def marked(models):

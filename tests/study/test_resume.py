@@ -26,7 +26,7 @@ def test_a_finished_study_does_nothing(whole):
     assert not (whole / "running").exists()
 
 
-@pytest.mark.parametrize("after", [1, 4, 7])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_study_that_broke_off_goes_on_and_ends_with_the_same_rows(whole, tmp_path, monkeypatch, after):
     import mmgraph.study.search as searching
     real, calls = searching.validation, []
