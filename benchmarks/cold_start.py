@@ -162,7 +162,7 @@ def points(label: str, k: int, found: Evaluation, draw: int) -> Iterator[Point]:
 
 def serving(name: str, draw: int, quick: bool) -> None:
     """Seconds to add 10,000 items to a trained recommender, and whether anything else moved."""
-    key = {"what": "serving", "set": name, "quick": quick, "threads": 2}
+    key = {"what": "serving", "set": name, "quick": quick, "threads": 2, "commit": provenance()["commit"]}
     if known(NAME, key):
         return
     torch.set_num_threads(2)
