@@ -8,22 +8,27 @@ from torch import Generator, Tensor
 
 BLOCK = 8192  # rows per step, so that float64 copies stay small
 ROUNDS = 100  # Lloyd steps, at most; usually far fewer
+SETTLED = 1e-3  # share of the rows that may still change their centre in the last step; none of fewer than a thousand
 
 
 def kmeans(x: Float[Tensor, "rows dim"], size: int, generator: Generator) -> Float[Tensor, "size dim"]:
     """The centres of ``size`` clusters: greedy k-means++ and Lloyd's steps; the same for the same draws.
 
     Where there are fewer distinct rows than clusters, some centres are equal; `nearest_code` uses the first of them.
+    Memory: 8 bytes per number of the rows.
 
     Source: Arthur & Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007.
     """
-    centres = spread_out(x, size, generator)
+    rows = x.double()
+    length = rows.square().sum(1, keepdim=True)
+    centres = spread_out(rows, size, generator)
+    code = _nearest(rows, length, centres)
     for _ in range(ROUNDS):
-        moved = _means(x, nearest_code(x, centres), centres)
-        if torch.equal(moved, centres):
+        centres, before = _means(rows, code, centres), code
+        code = _nearest(rows, length, centres)
+        if int((code != before).sum()) <= SETTLED * len(x):
             break
-        centres = moved
-    return centres
+    return centres.to(x.dtype)
 
 
 def residual_codebooks(x: Float[Tensor, "rows dim"], levels: int, size: int,
@@ -54,37 +59,38 @@ def nearest_code(x: Float[Tensor, "rows dim"], codebook: Float[Tensor, "size dim
 
     Computed in float64 and compared in float32, so that a row gets the same code alone as among others.
     """
-    return torch.cat([_squares(block, codebook).float().argmin(1) for block in x.split(BLOCK)])
+    return torch.cat([_nearest(block, block.square().sum(1, keepdim=True), codebook.double())
+                      for block in (some.double() for some in x.split(BLOCK))])
 
 
-def _squares(x: Tensor, centres: Tensor) -> Tensor:
+def _nearest(x: Tensor, length: Tensor, centres: Tensor) -> Tensor:
+    """See `nearest_code`; rows and centres float64, with the squared lengths of the rows."""
+    return torch.cat([_squares(*block, centres).float().argmin(1)
+                      for block in zip(x.split(BLOCK), length.split(BLOCK), strict=True)])
+
+
+def _squares(x: Tensor, length: Tensor, centres: Tensor) -> Tensor:
     """Squared distances in float64."""
-    x, centres = x.double(), centres.double()
-    return (x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)).clamp_(min=0)
+    return (x @ (-2 * centres).T).add_(length).add_(centres.square().sum(1)).clamp_(min=0)
 
 
 def _means(x: Tensor, code: Tensor, centres: Tensor) -> Tensor:
     """The mean of the rows of each code; a code without rows stays where it is."""
-    total = torch.zeros_like(centres, dtype=torch.float64)
-    for block, of in zip(x.split(BLOCK), code.split(BLOCK), strict=True):
-        total.index_add_(0, of, block.double())
+    total = torch.zeros_like(centres).index_add_(0, code, x)
     count = code.bincount(minlength=len(centres))[:, None]
-    return torch.where(count > 0, (total / count).to(centres.dtype), centres)
+    return torch.where(count > 0, total / count, centres)
 
 
 def spread_out(x: Float[Tensor, "rows dim"], size: int, generator: Generator) -> Float[Tensor, "size dim"]:
     """Rows far from each other: of a few drawn by squared distance, the one that leaves the least is taken."""
+    rows = x.double()
+    length = rows.square().sum(1, keepdim=True)
     chosen, trials = torch.randint(len(x), (1,), generator=generator), 2 + int(math.log(size))
-    gap = _gaps(x, chosen)[:, 0]
+    gap = _squares(rows, length, rows[chosen])[:, 0]
     for _ in range(size - 1):
         draw = torch.rand(trials, generator=generator, dtype=torch.float64) * gap.sum()
         candidates = torch.searchsorted(gap.cumsum(0), draw).clamp(max=len(x) - 1)
-        gaps = torch.minimum(gap[:, None], _gaps(x, candidates))
+        gaps = torch.minimum(gap[:, None], _squares(rows, length, rows[candidates]))
         best = gaps.sum(0).argmin()
         chosen, gap = torch.cat([chosen, candidates[best, None]]), gaps[:, best]
     return x[chosen].clone()
-
-
-def _gaps(x: Tensor, rows: Tensor) -> Tensor:
-    """Squared distance of every row from some of them."""
-    return torch.cat([_squares(block, x[rows]) for block in x.split(BLOCK)])
