@@ -36,13 +36,14 @@ class Cold(NamedTuple):
     modalities: tuple[str, ...] = ()
 
 
-IALS = (mg.IALS, {"dim": 64, "alpha": 0.1, "l2": 0.01})
+IALS = (mg.IALS, {"dim": 64, "alpha": 0.1, "l2": 0.01})  # alpha and l2: from warm validation of the first draws
+SPARSE = (mg.IALS, {"dim": 64, "alpha": 0.01, "l2": 0.01})  # likewise, for CiteULike
 SETS: Mapping[str, Cold] = {
     "ml-1m": Cold("ml-1m", 3, 10, (mg.EASE, {"l2": 1000.0}), ("text", "people", "genre", "year")),
     "ml-1m-poster": Cold("ml-1m", 3, 10, (mg.EASE, {"l2": 1000.0})),
     "ml-100k": Cold("ml-100k", 5, 10, (mg.EASE, {"l2": 300.0})),
-    "citeulike-t": Cold("citeulike-t", 5, 10, IALS, ("text",)),
-    "citeulike-t-cites": Cold("citeulike-t", 5, 10, IALS),
+    "citeulike-t": Cold("citeulike-t", 5, 10, SPARSE, ("text",)),
+    "citeulike-t-cites": Cold("citeulike-t", 5, 10, SPARSE),
     "tiktok": Cold("tiktok", 5, 10, (mg.EASE, {"l2": 300.0}))}
 
 
@@ -96,7 +97,7 @@ def methods(name: str, modalities: Sequence[str]) -> dict[str, Candidate]:
         return beside(cls, given, method, space, **more)
 
     def vectors(method: str, space: Mapping[str, Any], **more: Any) -> Candidate:
-        return beside(*IALS, method, space, **more)
+        return beside(*(SPARSE if cls is mg.IALS else IALS), method, space, **more)
 
     return {
         "profile": scored("ContentProfile", {}),
