@@ -34,15 +34,16 @@ class BM3(Trained):
 
     Deviations: the paper has no new items and gives them no vector; an item enters the terms of those modalities only
     that it has; as in the authors' code :math:`C` is :math:`1 - \cos` and the modal terms have a weight; the authors'
-    code fine-tunes the raw features and shrinks all vectors in each step, here features are fixed and :math:`\lambda`
-    weighs those of the batch.
+    code fine-tunes the raw features, here they are fixed. As there, :math:`\lambda` shrinks all vectors alike (means
+    over users and over items of squared lengths; theirs are not squared): were it those of the batch, popular items
+    would shrink most and, as cosines leave lengths free, rank last.
 
     Args:
         dim: width of the vectors.
         n_layers: LightGCN layers.
         dropout: fraction of the entries of a target that is zeroed, in [0, 1).
         modal_loss: weight of the terms of each modality; 1 in the paper, 2 in the authors' code.
-        l2: :math:`2 \lambda`, weight of half the squared length of the propagated vectors in a batch.
+        l2: :math:`2 \lambda`, weight of half the mean squared length of the propagated vectors.
     """
 
     reads_content = True
@@ -65,10 +66,11 @@ class BM3(Trained):
 
     def loss(self, graph: Graph, features: Features, batch: Triples) -> dict[str, Tensor]:
         (users, items), (u, i, _) = self._propagated(graph), batch
+        l2 = l2_loss(users) + l2_loss(items)
         users, items = users[u], items[i]
         user_target, item_target = self._target(users), self._target(items)
         terms = {"user": _mismatch(self.predict(users), item_target).mean(),
-                 "item": _mismatch(self.predict(items), user_target).mean(), "l2": self.l2 * l2_loss(users, items)}
+                 "item": _mismatch(self.predict(items), user_target).mean(), "l2": self.l2 * l2}
         for name, project in self.project.items():
             has = features.present[name][i]
             content = project(features.x[name][i])
