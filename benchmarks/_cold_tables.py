@@ -40,8 +40,8 @@ def mixed() -> str:
     if not found:
         return ""
     lines = ["### New items among all\n\nNDCG@20 of all items, share of new items in the lists against the true one, "
-             "recall within the lists for trained items; method and calibration chosen on validation (bound: how far "
-             "the share may be from the true one there), test read once. "
+             "what trained items bring to it (relative to the best list of them alone); method and calibration chosen "
+             "on validation (bound: how far the share may be from the true one there), test read once. "
              "`python benchmarks/cold_start.py --parts mixed`.\n",
              "| set, draw | method | calibration, bound | NDCG@20 without → with | new share without → with (true) | "
              "warm items in the lists | warm items alone |", "|---|---|---|---|---|---|---|"]

@@ -127,8 +127,7 @@ def with_cold_start(fitted: Fitted, split: Split, method: ColdStart, *, seed: in
         attributes: as they were given to `fit`.
     """
     start, (model, of_users) = time.perf_counter(), apart(fitted.model)
-    model = model.warm if isinstance(model, WithColdStart) else model
-    joined = cold_started(model, _observed(fitted, model, split, attributes), method, seed=seed)
+    joined = cold_started(warm := _warm(model), _observed(fitted, warm, split, attributes), method, seed=seed)
     return replace(fitted, model=rejoined(joined, of_users), seconds=fitted.seconds + time.perf_counter() - start)
 
 
@@ -147,7 +146,7 @@ def with_user_start(fitted: Fitted, split: Split, method: UserStart, *, seed: in
         ValueError: if some of those of `fit` are lacking, naming the columns.
     """
     start, (model, _) = time.perf_counter(), apart(fitted.model)
-    _check_attributes(fitted.graph, type(model.warm if isinstance(model, WithColdStart) else model), attributes)
+    _check_attributes(fitted.graph, type(_warm(model)), attributes)
     joined = user_started(model, _observed(fitted, model, split, attributes), method, seed=seed)
     more = [name for name in attributes if name not in fitted.graph.n_nodes]
     return replace(fitted, model=joined, graph=_with_attributes(fitted.graph, split, more),
@@ -211,11 +210,16 @@ def default_monitor(split: Split) -> tuple[Candidates, ...]:
     return ("cold",) if cold.all() else ("warm", "cold")
 
 
+def _warm(model: Model) -> Model:
+    """A model without its cold-start method."""
+    return model.warm if isinstance(model, WithColdStart) else model
+
+
 def _observed(fitted: Fitted, model: Model, split: Split, attributes: Sequence[str]) -> Observed:
     """What a method for new items or users learns from: what the model, or that inside it, was trained on."""
     features = fitted.features.rows(slice(0, split.n_warm_items))
-    cls = type(model.warm if isinstance(model, WithColdStart) else model)
-    graph = model.prepare(_completed(train_graph(split), cls, split, attributes).to(fitted.graph.device), features)
+    graph = _completed(train_graph(split), type(_warm(model)), split, attributes)
+    graph = model.prepare(graph.to(fitted.graph.device), features)
     return Observed(graph, features, model.scorer(graph, features))
 
 
