@@ -157,7 +157,7 @@ def keys(study: Study) -> list[Key]:
             for seed in study.seeds_of(label)]
     found: list[Key] = [(label, None, turn, seed) for label, turn, seed in runs]
     for label, turn, seed in runs if study.features is not None else ():
-        if study.candidates[label].reads_content:
+        if study.candidates[label].reads_content and seed in study.seeds[:study.control_seeds]:
             found += [(label, control, turn, seed) for control in study.controls]
     return found
 

@@ -74,6 +74,7 @@ class Study:
             `BASELINES`. Recent popularity falls away where the data have no times.
         content_controls: measure every model that reads content on permuted features and on noise too; or on those of
             both that are named.
+        control_seeds: how many of ``seeds``, from the first on, the content controls are trained with; all by default.
         content_shares: measure what each modality is worth to it (Shapley values: 2^M readings for M modalities).
         retrain: train the final models on train + valid, for the number of epochs that validation chose; such figures
             do not compare with those of models that were trained on train alone, and are tabled apart.
@@ -108,6 +109,7 @@ class Study:
     options: Mapping[str, Any] = field(default_factory=dict)
     baselines: Sequence[str] = tuple(BASELINES)
     content_controls: bool | Sequence[Control] = True
+    control_seeds: int | None = None
     content_shares: bool = True
     retrain: bool = False
     jobs: int = 1
@@ -126,9 +128,10 @@ class Study:
         if not self.models or not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a study needs a model and distinct seeds; got models {list(self.models)}, seeds "
                              f"{list(self.seeds)}.")
-        if min(self.trials, self.jobs, self.threads or 1) < 1 or self.sampler not in get_args(Sampler):
-            raise ValueError(f"trials, jobs and threads are 1 or more and sampler one of {get_args(Sampler)}; got "
-                             f"{self.trials}, {self.jobs}, {self.threads}, {self.sampler!r}.")
+        counts = [self.trials, self.jobs, *(n for n in (self.threads, self.control_seeds) if n is not None)]
+        if min(counts) < 1 or self.sampler not in get_args(Sampler):
+            raise ValueError(f"trials, jobs, threads and control_seeds are 1 or more and sampler one of "
+                             f"{get_args(Sampler)}; got {counts}, {self.sampler!r}.")
         if unknown := sorted(set(self.controls) - set(get_args(Control))):
             raise KeyError(f"no content control {unknown}; there are {list(get_args(Control))}.")
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
@@ -220,7 +223,8 @@ class Study:
                  "seen", "categories", "user_attributes", "options", "content_controls", "retrain", "device", "card")
         learns = self.sampler == "tpe" or self.prune  # from earlier trials, but not from those that run beside it
         batch = {"jobs": self.jobs} if learns else {}
-        fewer = {} if self.content_shares else {"content_shares": False}
+        fewer = {**({} if self.content_shares else {"content_shares": False}),
+                 **({} if self.control_seeds is None else {"control_seeds": self.control_seeds})}
         return {**{name: plain(getattr(self, name)) for name in names}, **batch, "monitor_on": list(self.watched),
                 "data_fingerprint": self.turns[0].split.data.fingerprint, "columns": self.columns, "splits": splits,
                 "features": self.contents, **fewer,

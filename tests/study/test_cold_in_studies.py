@@ -7,13 +7,14 @@ from small_study import SMALL, study
 
 from mmgraph.cold import ContentProfile
 from mmgraph.data import ColdBoth
-from mmgraph.models import BPRMF, EASE
+from mmgraph.models import BPRMF, EASE, VBPR
 from mmgraph.study.compare import compare
 from mmgraph.study.fit import fit
 from mmgraph.study.plan_file import candidate
 from mmgraph.study.result import read
 from mmgraph.study.space import Candidate
 from mmgraph.study.study import Study
+from mmgraph.study.summary import summarise
 from mmgraph.study.warm import fitted_by
 
 PROFILE = {"cold": "ContentProfile"}
@@ -46,6 +47,18 @@ def test_a_method_brings_content_controls_but_no_seeds_to_a_closed_form(tmp_path
         ("E", None, 0), ("EASE", None, 0), ("E", "permuted", 0), ("E", "noise", 0)]
     by = {(r.model, r.control): r.metrics["cold"]["recall@2"] for r in read(tmp_path / "one")}
     assert by["E", None] > by["E", "noise"]
+
+
+def test_content_controls_take_as_many_seeds_as_asked_for(tmp_path):
+    planned = study(models={"VBPR": Candidate(VBPR)}, trials=1, baselines=(), seeds=(3, 1), control_seeds=1)
+    done = planned.run(tmp_path / "one", progress=False)
+    assert [(r.control, r.seed) for r in done if r.model == "VBPR"] == [
+        (None, 3), (None, 1), ("permuted", 3), ("noise", 3)]
+    (table,) = summarise(done, tmp_path / "one")
+    assert {line.model: line.n_runs for line in table.lines if line.model.startswith("VBPR")} == {
+        "VBPR": 2, "VBPR, features permuted": 1, "VBPR, features replaced by noise": 1}
+    with pytest.raises(ValueError, match="control_seeds are 1 or more"):
+        Study.of(planted.split(), {"VBPR": VBPR}, control_seeds=0)
 
 
 def test_the_epoch_of_a_model_with_a_method_is_chosen_on_warm_items():

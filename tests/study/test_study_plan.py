@@ -22,8 +22,8 @@ from mmgraph.study.study import Outside, Study
 PLANNED = {"name": "x", "data": "x", "trials": 4, "seeds": (0, 2), "sampler": "tpe", "search_seed": 1, "prune": True,
            "monitor": "recall@2", "monitor_on": ("warm",), "ks": (2,), "metrics": ("recall",), "seen": "train",
            "categories": "genre", "user_attributes": ("team",), "options": {"patience": 2}, "content_controls": False,
-           "content_shares": False, "retrain": True, "device": "cuda", "card": "x", "features": None,
-           "models": {"BPRMF": MODELS["BPRMF"]}, "baselines": ("EASE",)}
+           "content_shares": False, "control_seeds": 1, "retrain": True, "device": "cuda", "card": "x",
+           "features": None, "models": {"BPRMF": MODELS["BPRMF"]}, "baselines": ("EASE",)}
 
 
 def test_all_that_determines_the_rows_is_in_the_plan():
