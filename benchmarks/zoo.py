@@ -1,6 +1,6 @@
 """Which multimodal model ranks warm and never-seen items best, beside closed forms, and does its content matter?
 
-python benchmarks/zoo.py [data sets] [--group ids|must|then] [--quick]
+python benchmarks/zoo.py [data sets] [--group ids|must|then] [--only models] [--quick]
 data from MMGRAPH_DATA, default ../shared/data
 
 20 % of the items are unseen in training (half for validation, half for test). A study per data set and group of models,
@@ -8,6 +8,7 @@ in results/zoo/<data>-<group>: every model gets the same number of trials on val
 Recall@20); test is read once per model and seed; every model that reads content is also trained, with the first seed
 and the settings that won, on row-permuted features and on noise. TikTok: the publisher's image and audio vectors.
 MovieLens: posters (classical encoder) and plots (all-MiniLM-L6-v2), encoded once. A stopped call goes on where it was.
+--only: these models of the group alone, under the same protocol, in a study of their own.
 """
 
 import argparse
@@ -114,25 +115,26 @@ def content(name: str, data: mg.Dataset, split: mg.Split) -> mg.Features:
     return l2(standardise(plain.aligned(split.data.items), warm))
 
 
-def planned(name: str, group: str, effort: Effort, jobs: int, threads: int) -> Study:
-    """The study of a data set and a group of models."""
+def planned(name: str, group: str, only: Sequence[str], effort: Effort, jobs: int, threads: int) -> Study:
+    """The study of a data set and a group of models, or of some of the group."""
     data = mg.load(name, data_place(name))
     if effort.quick:
         data = sampled(data, 400)  # never the full study's test part
     split = data.split(mg.ColdItems(0.2), seed=0)
+    models = {label: GROUPS[group][label] for label in only or GROUPS[group]}
     seeds = tuple(effort.seeds)[:1 if group in ONCE else None]
     options = {"batch_size": BATCH.get(name, 4096), "max_epochs": effort.max_epochs, "every": 3, "patience": 2}
-    return Study.of(split, GROUPS[group], name=f"{name}-{group}", data=name, features=content(name, data, split),
+    return Study.of(split, models, name="-".join([name, group, *only]), data=name, features=content(name, data, split),
                     trials=effort.trials, seeds=seeds, control_seeds=1, baselines=["Popularity", "EASE", "RP3beta"],
                     ks=(10, 20), card=cards()[name].fingerprint, options=options, jobs=jobs, threads=threads)
 
 
-def main(names: Sequence[str], group: str, quick: bool, jobs: int, threads: int) -> None:
+def main(names: Sequence[str], group: str, only: Sequence[str], quick: bool, jobs: int, threads: int) -> None:
     """One study after the other."""
     for name in names:
-        effort = Effort(1, range(1), 4, True) if quick else EFFORTS[name]
-        place = (Path(gettempdir()) / "mmgraph-zoo-quick" if quick else RESULTS / "zoo") / f"{name}-{group}"
-        carried_out(planned(name, group, effort, jobs, threads), place)
+        study = planned(name, group, only, Effort(1, range(1), 4, True) if quick else EFFORTS[name], jobs, threads)
+        place = (Path(gettempdir()) / "mmgraph-zoo-quick" if quick else RESULTS / "zoo") / study.name
+        carried_out(study, place)
         tabled(place, COLUMNS)
 
 
@@ -140,8 +142,9 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("names", nargs="*", help=f"of {', '.join(EFFORTS)}; all by default")
     arguments.add_argument("--group", choices=list(GROUPS), default="must", help="must: what everybody compares with")
+    arguments.add_argument("--only", nargs="+", default=[], metavar="MODEL", help="of the group; all by default")
     arguments.add_argument("--quick", action="store_true", help="400 users, one trial, in a temporary folder")
     arguments.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     arguments.add_argument("--threads", type=int, default=1, help="of each training")
     given = arguments.parse_args()
-    main(given.names or list(EFFORTS), given.group, given.quick, given.jobs, given.threads)
+    main(given.names or list(EFFORTS), given.group, given.only, given.quick, given.jobs, given.threads)
