@@ -33,7 +33,7 @@ from mmgraph.eval import Evaluation, evaluate
 from mmgraph.features.features import from_arrays
 from mmgraph.models.cold_start import NEW_ITEMS
 from mmgraph.models.fitted import Fitted
-from mmgraph.study import Study, calibrate, mixed_lists, read, with_cold_start
+from mmgraph.study import Study, calibrate, mixed_lists, read, with_cold_start, with_half_seen
 from mmgraph.study.calibrate import Kind
 from mmgraph.study.curves import Point, append_points, read_curves
 from mmgraph.study.ledger import FILE as READINGS
@@ -136,8 +136,8 @@ def warm_up(name: str, draw: int, quick: bool) -> None:
                                                            only=["cold"]), draw))
             print(name, draw, k, label, flush=True)
     if (ORACLE, 0.0) not in done:
-        split = data.split(RevealedItems(0.2, k=10**6), seed=draw).with_history_trained()
-        fitted = mg.fit(cls, split, content(name, split), **fixed)
+        plain = data.split(RevealedItems(0.2, k=0), seed=draw)
+        fitted, split = with_half_seen(cls, data, content(name, plain), share=0.2, seed=draw, **fixed)
         found = evaluate(fitted, split.unlock_test(), part="test", ks=[20], only=["cold"])
         append_points(place, [p for k in REVEALED for p in points(ORACLE, k, found, draw)])
 

@@ -17,6 +17,7 @@ from mmgraph.study.log_services import MLflowLogger, TensorBoardLogger, WandbLog
 from mmgraph.study.loggers import CSVLogger, Guarded, Logger
 from mmgraph.study.mixed_lists import MixedLists, mixed_lists
 from mmgraph.study.modality_weights import ModalityWeights, modality_weights
+from mmgraph.study.oracle import OracleRatio, oracle_ratio, with_half_seen
 from mmgraph.study.pages.comparison_page import write_report
 from mmgraph.study.plan_file import read_study
 from mmgraph.study.result import Result, per_user, read
@@ -49,13 +50,13 @@ LATER = {
 
 __all__ = ["Average", "Blended", "CSVLogger", "Calibrated", "Candidate", "Cell", "Comparison", "Diagnosis", "Finding",
            "Guarded", "LeakageError", "LeakageReport", "Line", "Logger", "MLflowLogger", "MixedLists",
-           "ModalityWeights", "Outside", "Point", "Result", "Row", "Section", "Study", "Summary", "TensorBoardLogger",
-           "Thresholds", "Turn", "WandbLogger", "append_points", "averages", "blend", "calibrate", "calibrated",
-           "check_leakage", "compare", "cross_validation", "diagnose", "draws", "fit", "latex", "markdown",
-           "measured_once", "mixed_lists", "modality_weights", "nested_validation", "paired_interval", "per_user",
-           "read", "read_curves", "read_study", "report", "rich_table", "save", "simulated_interview", "single",
-           "summarise", "table", "with_cold_start", "with_user_start", "write_audit", "write_page", "write_plots",
-           "write_report"]
+           "ModalityWeights", "OracleRatio", "Outside", "Point", "Result", "Row", "Section", "Study", "Summary",
+           "TensorBoardLogger", "Thresholds", "Turn", "WandbLogger", "append_points", "averages", "blend", "calibrate",
+           "calibrated", "check_leakage", "compare", "cross_validation", "diagnose", "draws", "fit", "latex",
+           "markdown", "measured_once", "mixed_lists", "modality_weights", "nested_validation", "oracle_ratio",
+           "paired_interval", "per_user", "read", "read_curves", "read_study", "report", "rich_table", "save",
+           "simulated_interview", "single", "summarise", "table", "with_cold_start", "with_half_seen",
+           "with_user_start", "write_audit", "write_page", "write_plots", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
