@@ -105,7 +105,7 @@ def command(name):
 
 def test_there_are_two_commands_that_do_all_the_set_up():
     assert command("demo") == 'python -m pip install ".[audio,video]" && mmgraph demo'
-    assert command("test") == 'python -m pip install -e ".[test]" && python -m pytest'
+    assert command("test") == 'python -m pip install -e ".[test]" && python -m pytest -n 2'
 
 
 def test_every_model_is_listed():
