@@ -47,6 +47,7 @@ def test_pruning_leaves_other_relations_alone():
     assert pruned.interactions.n_edges == 11 - 9
 
 
+@pytest.mark.slow
 def test_a_single_kept_edge_is_drawn_in_proportion_to_its_weight():
     """The chance of each edge to be the one that stays is 1/√(d_u d_i) over the sum of all."""
     relation, n = graph().interactions, 6000

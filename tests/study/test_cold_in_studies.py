@@ -50,7 +50,8 @@ def test_a_method_brings_content_controls_but_no_seeds_to_a_closed_form(tmp_path
 
 
 def test_content_controls_take_as_many_seeds_as_asked_for(tmp_path):
-    planned = study(models={"VBPR": Candidate(VBPR)}, trials=1, baselines=(), seeds=(3, 1), control_seeds=1)
+    planned = study(models={"VBPR": Candidate(VBPR, {"max_epochs": 1})}, trials=1, baselines=(), seeds=(3, 1),
+                    control_seeds=1)
     done = planned.run(tmp_path / "one", progress=False)
     assert [(r.control, r.seed) for r in done if r.model == "VBPR"] == [
         (None, 3), (None, 1), ("permuted", 3), ("noise", 3)]

@@ -144,6 +144,7 @@ def test_bars_of_fusions_in_pairs():
     assert single_modality(runs({"VBPR": [0.1], "EASE": [0.2]}), []) is None
 
 
+@pytest.mark.slow
 def test_the_report_has_a_section_for_each_curve_and_for_the_fusion(tmp_path):
     kinds = {"VBPR": "model", "VBPR (image only)": "model", "EASE": "baseline"}
     written(tmp_path, rows(kinds, seeds=(0, 1), n_trials=2, n_epochs=2))

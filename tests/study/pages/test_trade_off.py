@@ -160,6 +160,7 @@ def test_groups_as_a_long_table():
         assert row["mean"] == pytest.approx(sum(g[kind][group]["recall@20"] for g in mine) / 2)
 
 
+@pytest.mark.slow
 def test_the_report_shows_them_and_removes_what_is_no_longer_there(tmp_path):
     written(tmp_path / "r", with_shares(rows({"VBPR": "model", "EASE": "baseline"}, seeds=(0, 1), n_trials=2,
                                              n_epochs=2)))
