@@ -73,10 +73,11 @@ def shortened(one: mg.Candidate) -> mg.Candidate:
 
 def mixed(name: str, draw: int, quick: bool) -> None:
     """Lists of all items before and after calibration; method and calibration are chosen on validation."""
-    key = {"what": "mixed", "set": name, "draw": draw, "quick": quick, "max_share_gap": SHARE_GAP}
+    split = dataset(name, quick).split(mg.ColdItems(0.2), seed=draw)
+    key = {"what": "mixed", "set": name, "draw": draw, "quick": quick, "max_share_gap": SHARE_GAP,
+           "split": split.fingerprint}
     if known(NAME, key) or not (chosen := winner(name, draw, quick)):
         return
-    split = dataset(name, quick).split(mg.ColdItems(0.2), seed=draw)
     method, settings = chosen
     cls, fixed = SETS[name].warm
     warm = mg.fit(cls, split, content(name, split), **fixed)

@@ -31,13 +31,18 @@ def two_of(n: int, share: float, rng: np.random.Generator) -> tuple[Bools, Bools
 
 
 def hold_out(data: Dataset, among: Bools, share: float, rng: np.random.Generator) -> Ints:
-    """A random share of each user's interactions in ``among``, halved; at least one of them stays in training."""
+    """A random share of each user's interactions in ``among``, halved; at least one of them stays in training.
+
+    What a share leaves of a whole number is drawn, so that short histories are held out as often as long ones; so is
+    the half that gets an odd one, so that validation is like test.
+    """
     check_share("holdout", share)
     part, rows = np.full(len(data), TRAIN), among.nonzero()[0]
     rank, size = rank_within(data.user[rows], rng.random(len(rows)))
-    held = np.floor(share * size + 1e-9).astype(int)
+    more, half = rng.random((2, len(data.users)))[:, data.user[rows]]
+    held = np.minimum(np.floor(share * size + more), size - 1)
     part[rows[rank < held]] = TEST
-    part[rows[rank < held // 2]] = VALID
+    part[rows[rank < np.floor(held / 2 + half)]] = VALID
     return part
 
 

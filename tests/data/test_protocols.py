@@ -240,10 +240,20 @@ def test_holding_out_leaves_every_warm_user_something_to_learn_from(sizes, holdo
     users = np.repeat(np.arange(len(sizes)), sizes)
     part = assigned(ColdUsers(share=0.0, holdout=holdout), of(users))
     for user, n in enumerate(sizes):
-        held = int(holdout * n + 1e-6)
         counts = Counter(part[users == user].tolist())
-        assert (counts[VALID], counts[TEST]) == (held // 2, held - held // 2)
+        assert abs(counts[VALID] - counts[TEST]) <= 1
+        assert int(holdout * n + 1e-6) - 1 <= counts[VALID] + counts[TEST] < holdout * n + 1
         assert counts[TRAIN] >= 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_short_histories_are_held_out_like_long_ones_and_validation_is_like_test(n):
+    users = np.repeat(np.arange(4000), n)
+    part = assigned(ColdUsers(share=0.0, holdout=0.3), of(users))
+    for of_part in (VALID, TEST):
+        assert (part == of_part).mean() == pytest.approx(0.15, abs=0.006 if n > 2 else 0.01)
+    together = np.bincount(users, weights=part != TRAIN).astype(int)
+    assert set(together) <= {int(0.3 * n), int(0.3 * n) + 1}
 
 
 def test_given_parts_and_a_share_of_training_for_validation():
