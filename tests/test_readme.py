@@ -18,7 +18,7 @@ FIRST = "Quickstart"
 PRINTED = {  # heading of each section with Python in it → what its code must print
     "Quickstart": ["cold of", "u0042"],
     "Encoders and features": ["text: 2 rows of 384 numbers, TransformerText"],
-    "Fusing modalities": ["rrf on validation, recall@20", "blend", "two comedies", "rank_before"],
+    "Fusing modalities": ["rrf on validation, recall@20", "blend", "three comedies", "rank_before"],
     "Objectives and steps": ["'softmax':", "0 layers: 0.", "2 layers: 0."],
     "Alignment and translation": ["texts and own pictures: ", "texts and another's: ", "'image': 7} made up"],
     "Semantic ids": ["119 items with codes, 1 without", "perplexity", "code nodes; 0."],
