@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIRST = "Quickstart"
+LONG = ("A study",)  # takes ten seconds
 PRINTED = {  # heading of each section with Python in it → what its code must print
     "Quickstart": ["cold of", "u0042"],
     "Encoders and features": ["text: 2 rows of 384 numbers, TransformerText"],
@@ -68,7 +69,8 @@ def test_the_first_example_trains_recommends_and_saves(quickstart):
     assert (folder / "bundle" / "meta.json").is_file()
 
 
-@pytest.mark.parametrize("heading", [heading for heading in PRINTED if heading != FIRST])
+@pytest.mark.parametrize("heading", [pytest.param(heading, marks=pytest.mark.slow) if heading in LONG else heading
+                                     for heading in PRINTED if heading != FIRST])
 def test_the_other_examples_go_on_from_the_first(heading, quickstart, monkeypatch):
     folder, names, _ = quickstart
     monkeypatch.chdir(folder)
