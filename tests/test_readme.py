@@ -84,6 +84,7 @@ def test_the_other_examples_go_on_from_the_first(heading, quickstart, monkeypatc
     assert [words for words in PRINTED[heading] if words not in printed] == []
 
 
+@pytest.mark.slow
 def test_the_study_leaves_what_the_readme_lists(quickstart, monkeypatch):
     folder, names, _ = quickstart
     monkeypatch.chdir(folder)

@@ -6,7 +6,7 @@ from mmgraph.models.cold_start import ColdStart
 
 METHODS = tuple(cls for cls in ColdStart.__subclasses__() if cls.__module__.startswith("mmgraph."))
 SECOND = {"ALDI", "CLCRec", "CodeNeighbours", "GAR", "Heater", "MetaEmbedding", "MWUF",
-          "NeighbourScores", "PropagatedVectors"}  # the quick suite does without these
+          "NeighbourScores", "PropagatedVectors", "SEMCo"}  # the quick suite does without these
 
 
 @pytest.fixture(params=[pytest.param(cls, id=cls.__name__, marks=pytest.mark.slow if cls.__name__ in SECOND else ())

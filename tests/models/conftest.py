@@ -7,7 +7,7 @@ OURS = tuple(cls for cls in all_models() if cls.__module__.startswith("mmgraph."
 SECOND = {"CGRC", "Firzen", "SiBraR", "MILK", "NGCF", "UltraGCN", "MultVAE", "MMGCN", "GRCN", "DualGNN", "MICRO",
           "SLMRec", "DRAGON", "MENTOR", "PGL", "DiffMM", "HGT", "TwoTower", "XSimGCL", "TurboCF", "ChebyCF",
           "FEASE", "LATTICE", "LGMRec", "MGCN", "MMGCF", "MMGF", "SLIM", "SMORE",
-          "UserKNN"}  # the quick suite does without these
+          "UserKNN", "GUME", "SimGCL", "AlphaRec"}  # the quick suite does without these
 
 
 def marked(models):
