@@ -5,7 +5,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from _cold import GROUPS, PLACE, SETS, interval, over_draws, place_of, table
-from _rows import RESULTS, rows, where
+from _rows import EARLIER, RESULTS, rows, where
 
 from mmgraph.study import Average, averages, paired_interval, read, read_curves
 
@@ -53,8 +53,7 @@ def mixed() -> str:
                      f"| {a['new_share']:.2f} → {b['new_share']:.2f} "
                      f"({b['true_share']:.2f}) | {a['warm_in_all']:.4f} → {b['warm_in_all']:.4f} | {b['warm']:.4f} |")
     if not all("split" in r for r in found):
-        lines.append("\n\\* on splits that rounded the held-out share of each user down (see the changelog), where "
-                     "validation had fewer warm interactions than test.")
+        lines.append(f"\n{EARLIER.format(chr(92) + '*')} Validation had fewer warm interactions than test there.")
     return "\n".join(lines)
 
 
@@ -65,7 +64,8 @@ def warm_up(name: str) -> str:
         return ""
     lines = [f"### The first interactions of new items, {name}\n\nNDCG@20 among cold test items on one fixed half of "
              f"their interactions, k of the other half revealed; mean over draws. "
-             f"`python benchmarks/cold_start.py {name} --parts warm-up`.\n"]
+             f"`python benchmarks/cold_start.py {name} --parts warm-up`. "
+             f"{EARLIER.format('Draw 0 of citeulike-t is')}\n"]
     lines += grid(averages(points), sorted({p.x for p in points}), "k = {:g}")
     oracle = next((p.method for p in points if p.method.startswith("oracle")), None)
     if oracle:
@@ -103,7 +103,8 @@ def missing() -> str:
             found.append(f"**{place.name}, {curve}**\n\n" + "\n".join(lines) + against_zero(of))
     return "" if not found else ("### Missing modalities\n\nNDCG@20 among cold test items by the share of pairs of "
                                  "item and modality that is gone; mean over draws. `python "
-                                 "benchmarks/missing_modality.py`.\n\n" + "\n\n".join(found))
+                                 f"benchmarks/missing_modality.py`. {EARLIER.format('Draw 0 of ml-100k is')}\n\n"
+                                 + "\n\n".join(found))
 
 
 def against_zero(points: Sequence[Any]) -> str:

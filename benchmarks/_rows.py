@@ -13,6 +13,7 @@ import torch
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+EARLIER = "{} on splits of before b9bc0b2, which rounded each user's held-out share down (see the changelog)."
 FOLDERS = {"amazon-baby": "amazon-mmrec/baby", "amazon-sports": "amazon-mmrec/sports"}
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mmgraph.data.cold_protocols import RevealedItems
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split import Split
-from mmgraph.eval.evaluate import Evaluation, evaluate
+from mmgraph.eval.evaluate import Evaluation, Part, evaluate
 from mmgraph.features.features import Features
 from mmgraph.models.base import Model
 from mmgraph.models.cold_start import ColdStart
@@ -36,14 +36,15 @@ class OracleRatio:
             ValueError: if the oracle found nothing.
         """
         found = self.oracle["cold", metric]
-        if found == 0:
-            raise ValueError(f"the oracle's {metric} is 0, nothing to compare with; give it more epochs or dimensions.")
+        if not found > 0:
+            raise ValueError(f"the oracle's {metric} is {found:g}, nothing to compare with; give it more epochs or "
+                             f"dimensions.")
         return self.content["cold", metric] / found
 
 
 def oracle_ratio(cls: type[Model], data: Dataset, features: Callable[[Split], Features], *,
                  cold: ColdStart | str | None = None, oracle: type[Model] | None = None, share: float = 0.2,
-                 seed: int = 0, part: Literal["valid", "test"] = "valid", ks: tuple[int, ...] = (20,),
+                 seed: int = 0, part: Part = "valid", ks: tuple[int, ...] = (20,),
                  **options: Any) -> OracleRatio:
     """What content alone reaches, beside a model that saw half of the same items' interactions.
 
@@ -62,6 +63,9 @@ def oracle_ratio(cls: type[Model], data: Dataset, features: Callable[[Split], Fe
         part: cold items to judge by; ``test`` unlocks it.
         ks: list lengths.
         options: of `fit`, for both; epochs are chosen on warm items unless they say otherwise.
+
+    Raises:
+        ValueError: for a share outside [0, 1).
     """
     split = data.split(RevealedItems(share, k=0), seed=seed)
     content = features(split)

@@ -242,7 +242,8 @@ def test_holding_out_leaves_every_warm_user_something_to_learn_from(sizes, holdo
     for user, n in enumerate(sizes):
         counts = Counter(part[users == user].tolist())
         assert abs(counts[VALID] - counts[TEST]) <= 1
-        assert int(holdout * n + 1e-6) - 1 <= counts[VALID] + counts[TEST] < holdout * n + 1
+        whole = int(holdout * n + 1e-6)
+        assert min(whole, n - 1) <= counts[VALID] + counts[TEST] <= min(whole + 1, n - 1)
         assert counts[TRAIN] >= 1
 
 

@@ -55,3 +55,8 @@ def test_an_oracle_that_finds_nothing_is_no_measure():
     nothing = type(found.oracle)(**{**vars(found.oracle), "values": none})
     with pytest.raises(ValueError, match=r"the oracle's ndcg@5 is 0"):
         type(found)(found.content, nothing).ratio("ndcg@5")
+
+
+def test_a_share_is_a_fraction():
+    with pytest.raises(ValueError, match="share is a fraction"):
+        oracle_ratio(EASE, planted.dataset(), told, share=1.0)
