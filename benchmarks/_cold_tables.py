@@ -92,6 +92,37 @@ def serving() -> str:
                       "|---|---|---|---|", *lines])
 
 
+def leakage() -> str:
+    """Which pairs of model and method were fitted with something changed that training must not see, and passed."""
+    found = {(r["model"], r["method"]): r for r in rows("leakage")}  # the latest of each pair
+    if not found:
+        return ""
+    fitted = [r for r in found.values() if "refused" not in r]
+    failed = [f"{r['model']} with {r['method']}: {', '.join(r['failed'])}" for r in fitted if r["failed"]]
+    models, methods = (list(dict.fromkeys(pair[at] for pair in found)) for at in (0, 1))
+    one = fitted[0]
+    lines = [f"| {model} | " + " | ".join(_checked(found.get((model, method), {})) for method in methods) + " |"
+             for model in models]
+    commits = ", ".join(sorted({f"commit {r['commit']}, {r['hardware']}" for r in fitted}))
+    n_checks = sorted({len(r["passed"]) for r in fitted})
+    return "\n".join([
+        f"### Leakage: every model with every cold-start method\n\n`check_leakage` on {one['users']} users and "
+        f"{one['items']} films of MovieLens 100K, a fifth of them cold; two epochs, one seed. {len(fitted)} of "
+        f"{len(found)} pairs were fitted, each more than a dozen times, and {len(fitted) - len(failed)} pass "
+        f"all of their {n_checks[0]} to {n_checks[-1]} checks; the other {len(found) - len(fitted)} are refused with a "
+        f"message, for the method reads vectors that the model does not have. "
+        f"{'Failed: ' + '; '.join(failed) + '. ' if failed else ''}`python benchmarks/leakage.py`, {commits}.\n",
+        "<details><summary>Pairs: checks passed, – for refused</summary>\n",
+        "| | " + " | ".join(method or "alone" for method in methods) + " |", "|---" * (len(methods) + 1) + "|",
+        *lines, "\n</details>"])
+
+
+def _checked(row: Mapping[str, Any]) -> str:
+    if "refused" in row or not row:
+        return "–"
+    return f"**{', '.join(row['failed'])}**" if row["failed"] else str(len(row["passed"]))
+
+
 def missing() -> str:
     """NDCG@20 by rate and completion, and the paired difference from zero fill."""
     found = []

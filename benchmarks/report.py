@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from _cold_tables import cold, minilm, missing
+from _cold_tables import cold, leakage, minilm, missing
 from _rows import HERE, rows, where
 from _studies import studies
 from _zoo import blends, filled, gowalla, zoo
@@ -26,8 +26,8 @@ def main() -> None:
     """Replace what stands between the two marks, and the figures in the list of models."""
     text = README.read_text(encoding="utf-8")
     before, after = filled(text.partition(START)[0]), text.partition(END)[2]
-    parts = (cold, missing, zoo, blends, gowalla, movielens, minilm, studies, accuracy, quick, audit, baby, pins,
-             ranking, speed, encoders)
+    parts = (cold, missing, leakage, zoo, blends, gowalla, movielens, minilm, studies, accuracy, quick, audit, baby,
+             pins, ranking, speed, encoders)
     found = [part() for part in parts]
     README.write_text("\n\n".join([f"{before}{START}\n## Results", *filter(None, found)]) + f"\n{END}{after}", "utf-8")
 

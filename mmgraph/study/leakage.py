@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmgraph.data.split import TEST, VALID, Split
+from mmgraph.data.types import Bools
 from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.features.features import Features
 from mmgraph.models.fitted import Fitted
@@ -87,7 +88,9 @@ def check_leakage(fit: Fit, split: Split, features: Features | None = None, *, s
 
     A check that changes nothing, such as one user's interactions dealt to other users, is reported as not done, and so
     is ``sampler`` if nothing was drawn, as by a closed form, and ``parts`` where a publisher's own split (`Given`) has
-    cold items or users in both parts. None of these fails.
+    cold items or users in both parts. None of these fails. Nor do, for ``parts``, items that a protocol did not draw as
+    cold but whose interactions it all held out, which are no candidates, and users without training where it draws
+    items alone.
 
     The sampler that is watched is `mmgraph.train.NegativeSampler`, process-wide, during one fit; a sampler of your own
     shows in ``items removed``. More than a dozen fits, so choose few epochs and a small model: what more epochs or
@@ -180,15 +183,23 @@ def _parts(split: Split) -> LeakageCheck:
     if split.warm_items.all() and split.warm_users.all():
         return LeakageCheck("parts", None, "no item or user is cold")
     found = []
-    for number, warm, ids in ((split.data.item, split.warm_items, split.data.items),
-                              (split.data.user, split.warm_users, split.data.users)):
+    for number, cold, ids in ((split.data.item, split.cold_items, split.data.items),
+                              (split.data.user, _cold_users(split), split.data.users)):
         both = np.intersect1d(number[split.part == VALID], number[split.part == TEST])
-        both = both[~warm[both]]
+        both = both[cold[both]]
         if len(both):
             found.append(f"{len(both)} cold {ids.what}s are in both, e.g. {ids.names(both[:3])}")
     published = split.name == "Given" and bool(found)
     return LeakageCheck("parts", None if published else not found,
                         ", ".join([*found, *(["as the publisher has it"] if published else [])]))
+
+
+def _cold_users(split: Split) -> Bools:
+    """Users without training; none where the protocol draws items and no users: who took nothing but new items there is
+    judged by all of them, like everybody.
+    """
+    drawn = split.pools is None or "share_users" in split.parameters
+    return ~split.warm_users if drawn else np.zeros(len(split.data.users), dtype=bool)
 
 
 def _sampler(drawn: Drawn) -> LeakageCheck:

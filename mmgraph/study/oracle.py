@@ -7,7 +7,7 @@ from typing import Any
 from mmgraph.data.cold_protocols import RevealedItems
 from mmgraph.data.dataset import Dataset
 from mmgraph.data.split import Split
-from mmgraph.eval.evaluate import Evaluation, Part, evaluate
+from mmgraph.eval.evaluate import Evaluation, Part, check_choices, evaluate
 from mmgraph.features.features import Features
 from mmgraph.models.base import Model
 from mmgraph.models.cold_start import ColdStart
@@ -65,8 +65,9 @@ def oracle_ratio(cls: type[Model], data: Dataset, features: Callable[[Split], Fe
         options: of `fit`, for both; epochs are chosen on warm items unless they say otherwise.
 
     Raises:
-        ValueError: for a share outside [0, 1).
+        ValueError: for a share outside [0, 1), or a part that is neither.
     """
+    check_choices(part=part)
     split = data.split(RevealedItems(share, k=0), seed=seed)
     content = features(split)
     options = {"monitor_on": ("warm",), **options}

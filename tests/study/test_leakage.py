@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmgraph.cold import ContentProfile
-from mmgraph.data import ColdUsers, Split
+from mmgraph.data import ColdBoth, ColdUsers, Split
 from mmgraph.data.split import HISTORY, TEST, UNUSED, VALID
 from mmgraph.features.features import from_arrays
 from mmgraph.models import EASE, FREEDOM, VBPR, LightGCN, Trained
@@ -110,6 +110,31 @@ def test_the_same_cold_users_in_validation_and_test_fail():
     assert report.failed == ["parts"]
     assert f"{40 - split.n_warm_users} cold users are in both" in str(report)
     assert "cold items" not in str(report)
+
+
+def test_what_a_protocol_did_not_draw_may_be_in_both_parts():
+    """A warm item that lost all to the holdout, and a user who took nothing but new items."""
+    split = planted.split()
+    user, item = split.data.user, split.data.item
+    part = np.where(user == 0, np.where(split.cold_items[item], split.part, UNUSED), split.part)
+    part = np.where(item == 1, np.where(user % 4 < 2, VALID, TEST), part)
+    bare = replace(split, part=part)._in_order()
+    assert bare.n_warm_items == split.n_warm_items - 1
+    assert bare.n_warm_users == split.n_warm_users - 1
+    last = bare.n_warm_users
+    assert {VALID, TEST} <= {*bare.part[bare.data.user == last].tolist()}
+    assert checked(honest(EASE), bare, only=["parts"])["parts"].passed
+
+
+@pytest.mark.parametrize("cold", [ColdUsers(), ColdBoth()])
+def test_a_drawn_user_may_not(cold):
+    split = Split.of(planted.dataset(), cold, seed=0)
+    assert checked(honest(EASE), split, only=["parts"])["parts"].passed
+    part = split.part.copy()
+    rows = (split.data.user == split.n_warm_users).nonzero()[0]
+    part[rows[:2]] = VALID, TEST
+    assert "1 cold users are in both" in str(checked(honest(EASE), replace(split, part=part), only=["parts"],
+                                                     strict=False))
 
 
 def test_the_publishers_split_may_have_a_cold_item_in_both_and_that_is_told():
