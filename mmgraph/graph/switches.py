@@ -2,7 +2,8 @@
 
 * Edges dropped at random, or the popular ones first: `mmgraph.graph.sample.drop_edges`, ``prune_by_degree``.
 * Only the principal part of the interactions: `principal_edges`.
-* These three in each epoch of a training: ``thin=DropEdges(…)``, `PruneByDegree`, `PrincipalEdges`.
+* These three in each epoch of a training: ``thin=DropEdges(…)``, `PruneByDegree`, `PrincipalEdges`; by name,
+  ``thin={"DropEdges": {"fraction": 0.2}}``, also in a file.
 * Items that an epoch cuts off, so that those who hear nothing are learned: ``thin=MaskItems(…)``.
 * Virtual edges to items whose content is like what a user took: `with_virtual_edges`.
 * Fewer neighbours: `mmgraph.graph.sample.sample_neighbours`.
@@ -13,8 +14,9 @@
 All are pure: graph in, graph out.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -118,6 +120,29 @@ class MaskItems:
         graph = with_interactions(graph, taken.kept(~masked[taken.edges[1]]))
         sent = {key: r.kept(~masked[r.edges[0]]) for key, r in graph.relations.items() if r.source == "item"}
         return replace(graph, relations={**graph.relations, **sent})
+
+
+Switch = DropEdges | PruneByDegree | PrincipalEdges | MaskItems
+SWITCHES: Mapping[str, type[Switch]] = {cls.__name__: cls for cls in get_args(Switch)}
+
+
+def switch_by_name(words: Mapping[str, Any]) -> Switch:
+    """A switch from its name and its fields, ``{"DropEdges": {"fraction": 0.2}}``.
+
+    Raises:
+        TypeError: for a field that it does not have, or if one is lacking.
+        ValueError: for another name, none or several, or a field out of range.
+    """
+    name, fields = next(iter(words.items()), ("", None))
+    if len(words) != 1 or name not in SWITCHES or not isinstance(fields, Mapping):
+        raise ValueError(f"thin is one of {', '.join(SWITCHES)} with its fields, such as "
+                         f"{{'DropEdges': {{'fraction': 0.2}}}}; got {dict(words)}.")
+    return SWITCHES[name](**fields)
+
+
+def switch_words(switch: Switch) -> dict[str, Any]:
+    """What `switch_by_name` takes."""
+    return {type(switch).__name__: asdict(switch)}
 
 
 def _check_fraction(fraction: float) -> None:

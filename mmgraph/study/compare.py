@@ -14,6 +14,7 @@ from mmgraph.data.split import TEST, VALID, Split
 from mmgraph.eval.evaluate import Part, evaluate
 from mmgraph.eval.metrics import NAMES
 from mmgraph.features.features import Features
+from mmgraph.graph.switches import Switch, switch_words
 from mmgraph.models.base import Model, Trained, check_hyperparameters
 from mmgraph.models.cold_start import NEW_ITEMS, WithColdStart
 from mmgraph.models.fitted import Fitted
@@ -24,7 +25,7 @@ from mmgraph.study.fit import fit
 from mmgraph.train.robust import GroupRobust
 
 log = logging.getLogger(__name__)
-OPTIONS = frozenset(signature(fit).parameters) - {"cls", "split", "features", "seed", "thin", "hyperparameters"}
+OPTIONS = frozenset(signature(fit).parameters) - {"cls", "split", "features", "seed", "hyperparameters"}
 UNRECORDED = frozenset({"progress_bar", "checkpoint", "on_epoch"})  # change no number
 UNTRAINED = frozenset({"attributes", "device"})  # all that matters to a closed form
 
@@ -125,10 +126,20 @@ def _of_model(fitted: Fitted, given: Mapping[str, Any]) -> dict[str, Any]:
         model, added = model.warm, f"+{type(model.method).__name__}"
     added += "" if start is None else f"+{type(start).__name__}"
     recorded = OPTIONS - UNRECORDED - {"cold", "new_users"} if isinstance(model, Trained) else UNTRAINED
-    options = {name: asdict(value) if isinstance(value, GroupRobust) else value
-               for name, value in given.items() if name in recorded}
+    options = {name: written(value) for name, value in given.items() if name in recorded}
     return {"cls": type(model).__name__ + added, "competitor": True, "seconds": fitted.seconds,
             "epochs": len(fitted.history), "hyperparameters": fitted.model.hyperparameters(), "options": options}
+
+
+def written(option: Any) -> Any:
+    """An option of `fit` as it stands in results: group-robust training by its fields, a switch by its name and fields,
+    another function by what it says of itself.
+    """
+    if isinstance(option, GroupRobust):
+        return asdict(option)
+    if isinstance(option, Switch):
+        return switch_words(option)
+    return repr(option) if callable(option) else option
 
 
 def _of_extra(scorer: Scorer) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mmgraph.features.features import Features
 from mmgraph.graph.ages import with_ages
 from mmgraph.graph.attributes import with_attributes
 from mmgraph.graph.graph import Graph, full_graph, train_graph
+from mmgraph.graph.switches import switch_by_name
 from mmgraph.models.base import ClosedForm, Model, Trained, check_hyperparameters
 from mmgraph.models.cold_start import NEW_ITEMS, Calibration, ColdStart, Observed, WithColdStart, cold_started
 from mmgraph.models.fitted import Fitted
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 def fit(cls: type[Model], split: Split, features: Features | None = None, *, seed: int = 0,
         attributes: Sequence[str] = (), monitor: str = "recall@20", monitor_on: Sequence[Candidates] | None = None,
         max_epochs: int = 100, patience: int = 5, every: int = 1, lr: float = 1e-3, batch_size: int = 2048,
-        step: Step = "plain", strength: float = 0.05, thin: Thin | None = None,
+        step: Step = "plain", strength: float = 0.05, thin: Thin | Mapping[str, Any] | None = None,
         robust: GroupRobust | Mapping[str, Any] | None = None,
         checkpoint: str | os.PathLike[str] | None = None, progress_bar: bool = True, device: str = "cpu",
         on_epoch: Callable[[Mapping[str, Any]], None] | None = None, cold: ColdStart | str | None = None,
@@ -51,14 +52,14 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
         monitor: metric@k that selects the epoch.
         monitor_on: candidate sets over which it is averaged, see `default_monitor`. With ``cold`` the model itself is
             trained for warm items, and they alone choose its epoch.
-        max_epochs: at most this many epochs; patience, every, lr, batch_size, checkpoint: see `train`.
+        max_epochs: at most this many epochs.
         patience: see `train`.
         every: see `train`.
         lr: see `train`.
         batch_size: see `train`.
         step: see `train`.
         strength: see `train`.
-        thin: see `train`.
+        thin: see `train`; a switch of `mmgraph.graph` also by its name, ``{"DropEdges": {"fraction": 0.2}}``.
         robust: see `train`, also by its fields, ``{"groups": 8}``; with a ``trend`` it reads the times of the training
             interactions.
         checkpoint: see `train`.
@@ -78,6 +79,7 @@ def fit(cls: type[Model], split: Split, features: Features | None = None, *, see
     """
     start = time.perf_counter()
     robust = GroupRobust(**robust) if isinstance(robust, Mapping) else robust
+    thin = switch_by_name(thin) if isinstance(thin, Mapping) else thin
     method = NEW_ITEMS.given(cold, NEW_ITEMS.own(hyperparameters))
     start_users = NEW_USERS.given(new_users, NEW_USERS.own(hyperparameters))
     hyperparameters = {name: value for name, value in hyperparameters.items()
@@ -233,8 +235,7 @@ def _check_attributes(graph: Graph, cls: type[Model], attributes: Sequence[str])
     """Refuse fewer attributes than a model was fitted with."""
     there = {source for source, name, _ in graph.relations if name == f"{source}_of"}
     if lacking := sorted(there - set(attributes)):
-        raise ValueError(f"attributes lack {lacking}, with which {cls.__name__} was fitted; pass {sorted(there)} and, "
-                         f"if you like, others.")
+        raise ValueError(f"attributes lack {lacking}, with which {cls.__name__} was fitted; pass {sorted(there)}.")
 
 
 def _with_attributes(graph: Graph, split: Split, attributes: Sequence[str]) -> Graph:
@@ -243,8 +244,7 @@ def _with_attributes(graph: Graph, split: Split, attributes: Sequence[str]) -> G
                                  ("user", split.data.user_content, split.n_warm_users)):
         columns = [name for name in attributes if name in content.column_names]
         graph = with_attributes(graph, content.slice(0, graph.n_nodes[of]), columns, of=of, n_known=n_known)
-    missing = [name for name in attributes if name not in graph.n_nodes]
-    if missing:
+    if missing := [name for name in attributes if name not in graph.n_nodes]:
         raise KeyError(f"no attribute {missing}; items have {split.data.item_content.column_names}, "
                        f"users {split.data.user_content.column_names}.")
     return graph

@@ -2,21 +2,22 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from mmgraph.graph.switches import SWITCHES, Switch, switch_by_name
 from mmgraph.models.base import Model, Trained, check_hyperparameters, defaults
 from mmgraph.models.cold_start import NEW_ITEMS, ColdStart
 from mmgraph.models.method import Role, method_defaults
 from mmgraph.models.user_start import NEW_USERS
-from mmgraph.study.compare import OPTIONS
+from mmgraph.study.compare import OPTIONS, written
 from mmgraph.train.robust import GroupRobust
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-GIVEN = frozenset({"cold", "new_users", "robust"})  # options that are fixed, not searched
+GIVEN = frozenset({"cold", "new_users", "robust", "thin"})  # options that are fixed, not searched
 TUNABLE = OPTIONS - GIVEN - {"checkpoint", "progress_bar", "on_epoch", "device", "monitor", "monitor_on"}
 ROLES: tuple[Role[Any], ...] = (NEW_ITEMS, NEW_USERS)
 RANGE = frozenset({"low", "high", "log", "step"})
@@ -31,7 +32,8 @@ class Candidate:
         cls: its class.
         fixed: settings that are given: hyper-parameters of the model and options of `fit`. A cold-start method is given
             here by name, as ``cold``; its hyper-parameters go by ``cold.`` and their name, here and in the space. One
-            for new users likewise, as ``new_users``. Group-robust training by its fields: ``robust={"groups": 8}``.
+            for new users likewise, as ``new_users``. Group-robust training by its fields: ``robust={"groups": 8}``; a
+            switch of `mmgraph.graph` as it is or by its name: ``thin={"DropEdges": {"fraction": 0.2}}``.
         space: settings that are searched: name → a list of values, or a range ``{"low": …, "high": …}`` with
             ``"log": True`` for a logarithmic one or ``"step"``; whole numbers at both ends make a whole number.
 
@@ -48,15 +50,14 @@ class Candidate:
         names = {**self.fixed, **self.space}
         check_hyperparameters(self.cls, dict.fromkeys(
             n for n in names if n not in TUNABLE | GIVEN and not any(role.owns(n) for role in ROLES)))
-        if isinstance(robust := self.fixed.get("robust"), Mapping):
-            GroupRobust(**robust)  # tells at once what is wrong with it
+        _check_training(self.fixed)
         for role in ROLES:
             if not isinstance(method := self.fixed.get(role.option), str | None):
                 raise TypeError(f"the {role.what} is given by name here, so that it can be written down; got "
                                 f"{method!r}.")
             role.check(method, role.own(names))
         if searched := sorted(GIVEN & set(self.space)):
-            raise ValueError(f"{self.cls.__name__}: {searched[0]} names the method and is given in fixed; for a choice "
+            raise ValueError(f"{self.cls.__name__}: {searched[0]} is given in fixed and not searched; for a choice "
                              f"among several, let each take part under a label of its own.")
         if both := sorted(set(self.fixed) & set(self.space)):
             raise ValueError(f"{self.cls.__name__}: {', '.join(both)} is fixed and searched; leave it in one of both.")
@@ -117,6 +118,16 @@ class Candidate:
                 "space": plain(self.space)}
 
 
+def _check_training(fixed: Settings) -> None:
+    """Refuse at once what a training would refuse later, or what cannot be written down."""
+    if isinstance(robust := fixed.get("robust"), Mapping):
+        GroupRobust(**robust)
+    if isinstance(thin := fixed.get("thin"), Mapping):
+        switch_by_name(thin)
+    elif not isinstance(thin, Switch | None):
+        raise TypeError(f"thin is one of {', '.join(SWITCHES)} here, so that it can be written down; got {thin!r}.")
+
+
 def distribution(candidate: Candidate, name: str, values: Any) -> "BaseDistribution":
     """One entry of a space in the terms of Optuna."""
     from mmgraph.study.storage import optuna
@@ -166,9 +177,9 @@ def values_of(one: Any) -> list[Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """Settings as JSON: tuples become lists, and group-robust training its fields."""
-    if isinstance(value, GroupRobust):
-        return asdict(value)
+    """Settings as JSON: tuples become lists; group-robust training and switches their fields."""
+    if isinstance(value, GroupRobust | Switch):
+        return written(value)
     if isinstance(value, Mapping):
         return {str(name): plain(v) for name, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value

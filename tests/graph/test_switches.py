@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from mmgraph.graph.switches import (
     PrincipalEdges,
     PruneByDegree,
     principal_edges,
+    switch_by_name,
+    switch_words,
     with_virtual_edges,
 )
 from mmgraph.models.late_propagation import propagated
@@ -170,6 +174,24 @@ def test_switches_with_a_name_do_what_their_functions_do(name):
     assert repr(switch) == name
     assert (dense(made) == dense(expected)).all()
     assert 0 < made.interactions.n_edges < 13
+
+
+@pytest.mark.parametrize("switch", [DropEdges(0.1), PruneByDegree(0.2), PrincipalEdges(0.3, 4), MaskItems(0.5)])
+def test_a_switch_comes_back_from_its_words(switch):
+    assert switch_by_name(json.loads(json.dumps(switch_words(switch)))) == switch
+
+
+@pytest.mark.parametrize(("words", "error", "match"), [
+    ({"DropEdge": {"fraction": 0.1}}, ValueError, r"one of DropEdges, PruneByDegree, PrincipalEdges, MaskItems with"),
+    ({}, ValueError, r"such as \{'DropEdges': \{'fraction': 0.2\}\}; got \{\}"),
+    ({"DropEdges": {"fraction": 0.1}, "MaskItems": {"fraction": 0.1}}, ValueError, "thin is one of"),
+    ({"DropEdges": 0.1}, ValueError, r"got \{'DropEdges': 0.1\}"),
+    ({"DropEdges": {"fraction": 0.1, "share": 0.1}}, TypeError, "share"),
+    ({"PrincipalEdges": {"fraction": 0.1}}, TypeError, "rank"),
+    ({"MaskItems": {"fraction": 1.0}}, ValueError, r"must lie in \[0, 1\)")])
+def test_words_that_name_no_switch_are_refused(words, error, match):
+    with pytest.raises(error, match=match):
+        switch_by_name(words)
 
 
 @pytest.mark.parametrize("made", [lambda: DropEdges(1.0), lambda: PruneByDegree(-0.1), lambda: PrincipalEdges(1.0, 2),

@@ -10,6 +10,7 @@ from study_world import Planted, tiny
 from mmgraph.data.split import Split
 from mmgraph.eval.evaluate import evaluate
 from mmgraph.features.features import from_arrays
+from mmgraph.graph import DropEdges
 from mmgraph.models.bprmf import BPRMF
 from mmgraph.models.itemknn import ItemKNN
 from mmgraph.models.popularity import Popularity
@@ -107,6 +108,18 @@ def test_settings_are_recorded(split):
     assert by["a"].seconds == c.fitted["a"].seconds > 0
     assert (by["x"].competitor, by["x"].seconds, by["x"].cls) == (False, None, "Planted")
     assert c.provenance["seed"] == "7"
+
+
+def test_functions_that_thin_a_graph_are_recorded_by_what_they_say(split):
+    given = {"name": {"DropEdges": {"fraction": 0.5}}, "switch": DropEdges(0.5), "function": kept}
+    c = compare({label: (BPRMF, {"dim": 4, "thin": thin}) for label, thin in given.items()}, split, ks=(1,), **QUICK)
+    of = {row.model: row.options["thin"] for row in c.rows}
+    assert of["name"] == of["switch"] == {"DropEdges": {"fraction": 0.5}}
+    assert of["function"].startswith("<function kept at")
+
+
+def kept(graph, generator):
+    return graph
 
 
 def test_provenance_names_data_and_split(split, caplog):

@@ -8,6 +8,7 @@ import torch
 from mmgraph.data import ColdItems, ColdUsers, RandomPerUser, Split
 from mmgraph.data.split import TEST, TRAIN
 from mmgraph.eval.evaluate import evaluate
+from mmgraph.graph import DropEdges
 from mmgraph.models import BPRMF, EASE, FREEDOM, GAT, LightGCN
 from mmgraph.study.fit import Validation, default_monitor, fit
 
@@ -198,3 +199,10 @@ def test_the_device_is_passed_on():
 def test_attributes_that_nobody_reads_are_warned_of(cls, warned, caplog):
     fitted(cls, attributes=["genre"], max_epochs=1)
     assert ("BPRMF reads no attributes, so that ['genre'] change nothing" in caplog.text) == warned
+
+
+def test_a_switch_by_its_name_is_the_switch():
+    plain, switch, name = (fitted(LightGCN, thin=thin) for thin in (None, DropEdges(0.5),
+                                                                   {"DropEdges": {"fraction": 0.5}}))
+    assert same(switch, name)
+    assert not same(plain, name)

@@ -1,5 +1,6 @@
 """A study from YAML, on a tiny copy of the Amazon layout."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_a_plan_is_read(plan):
     assert study.turns[0].split.parameters == {"share": 0.2, "few": 5}
     assert study.turns[0].split.seed == 3
     assert len(study.card) == 16
+
+
+def test_a_switch_is_named_in_a_plan(plan):
+    file, _ = plan
+    told = {"PruneByDegree": {"fraction": 0.5}}
+    file.write_text(PLAN.replace("fixed: {dim: 4}", f"fixed: {{dim: 4, thin: {json.dumps(told)}}}"))
+    assert read_study(file).models["mf"].fixed == {"dim": 4, "thin": told}
 
 
 def test_root_can_be_given(plan):

@@ -1,5 +1,6 @@
 import pytest
 
+from mmgraph.graph import DropEdges, PrincipalEdges, drop_edges
 from mmgraph.models import BPRMF, EASE
 from mmgraph.study.space import Candidate
 from mmgraph.train.robust import GroupRobust
@@ -38,10 +39,14 @@ def test_grid_in_order():
     ({"l3": 1}, {}, TypeError, "EASE has no hyper-parameter 'l3'"),
     ({}, {"checkpoint": ["a"]}, TypeError, "no hyper-parameter 'checkpoint'"),
     ({"l2": 1.0}, {"l2": [1.0]}, ValueError, "l2 is fixed and searched"),
-    ({}, {"robust": [{"groups": 3}]}, ValueError, "EASE: robust names the method and is given in fixed"),
-    ({}, {"cold": ["KernelRidge"]}, ValueError, "EASE: cold names the method and is given in fixed"),
+    ({}, {"robust": [{"groups": 3}]}, ValueError, "EASE: robust is given in fixed and not searched"),
+    ({}, {"cold": ["KernelRidge"]}, ValueError, "EASE: cold is given in fixed and not searched"),
     ({"robust": {"groups": 1}}, {}, ValueError, "at least 2 groups"),
     ({"robust": {"group": 3}}, {}, TypeError, "unexpected keyword argument 'group'"),
+    ({"thin": {"DropEdges": {"fraction": 1.0}}}, {}, ValueError, r"must lie in \[0, 1\)"),
+    ({"thin": {"DropEdge": {"fraction": 0.5}}}, {}, ValueError, "thin is one of DropEdges, PruneByDegree, "),
+    ({"thin": drop_edges}, {}, TypeError, "thin is one of .* so that it can be written down; got <function drop_edges"),
+    ({}, {"thin": [DropEdges(0.1)]}, ValueError, "EASE: thin is given in fixed and not searched"),
     ({"cold": 3}, {}, TypeError, "the cold-start method is given by name here, so that it can be written down; got 3"),
     ({"new_users": 3}, {}, TypeError, "the user-start method is given by name here"),
     ({}, {"l2": []}, ValueError, "a list of values or a range"), ({}, {"l2": "12"}, ValueError, "a list of values"),
@@ -59,3 +64,9 @@ def test_group_robust_training_is_written_down_by_its_fields():
     told = {"groups": 3, "strength": 0.3, "trend": 0.0, "periods": 3, "steepness": 0.2}
     assert Candidate(BPRMF, {"robust": GroupRobust(groups=3)}).plain()["fixed"] == {"robust": told}
     assert Candidate(BPRMF, {"robust": {"groups": 3}}).plain()["fixed"] == {"robust": {"groups": 3}}
+
+
+def test_a_switch_is_written_down_by_its_name_and_fields():
+    told = {"thin": {"PrincipalEdges": {"fraction": 0.3, "rank": 4}}}
+    assert Candidate(BPRMF, {"thin": PrincipalEdges(0.3, 4)}).plain()["fixed"] == told
+    assert Candidate(BPRMF, told).plain()["fixed"] == told
