@@ -98,7 +98,9 @@ def leakage() -> str:
     if not found:
         return ""
     fitted = [r for r in found.values() if "refused" not in r]
-    failed = [f"{r['model']} with {r['method']}: {', '.join(r['failed'])}" for r in fitted if r["failed"]]
+    failed, before = (
+        [f"{r['model']} with {r['method']} ({'; '.join(f'{n}: {words}' for n, words in r['failed'].items())})"
+         for r in some if r.get("failed")] for some in (fitted, [r for r in rows("leakage") if r not in fitted]))
     models, methods = (list(dict.fromkeys(pair[at] for pair in found)) for at in (0, 1))
     one = fitted[0]
     lines = [f"| {model} | " + " | ".join(_checked(found.get((model, method), {})) for method in methods) + " |"
@@ -111,7 +113,9 @@ def leakage() -> str:
         f"{len(found)} pairs were fitted, each more than a dozen times, and {len(fitted) - len(failed)} pass "
         f"all of their {n_checks[0]} to {n_checks[-1]} checks; the other {len(found) - len(fitted)} are refused with a "
         f"message, for the method reads vectors that the model does not have. "
-        f"{'Failed: ' + '; '.join(failed) + '. ' if failed else ''}`python benchmarks/leakage.py`, {commits}.\n",
+        f"{'Failed: ' + '; '.join(failed) + '. ' if failed else ''}"
+        f"{'At an earlier commit failed: ' + '; '.join(before) + '. ' if before else ''}"
+        f"`python benchmarks/leakage.py`, {commits}.\n",
         "<details><summary>Pairs: checks passed, – for refused</summary>\n",
         "| | " + " | ".join(method or "alone" for method in methods) + " |", "|---" * (len(methods) + 1) + "|",
         *lines, "\n</details>"])

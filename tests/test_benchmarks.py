@@ -17,7 +17,7 @@ from mmgraph.data import Dataset, RandomPerUser, cards
 from mmgraph.study.result import append, read
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
-NAMES = ("_rows", "_zoo", "accuracy", "report", "speed")
+NAMES = ("_cold_tables", "_rows", "_zoo", "accuracy", "report", "speed")
 FAST = {"ItemKNN", "Popularity", "RP3beta", "EASE"}
 
 
@@ -267,3 +267,24 @@ def test_quick_accuracy_on_movielens(bench, data_root, monkeypatch):
     assert means["EASE"] > means["Popularity"]
     assert of.table(place)
     assert "500 of its users" in bench["report"].accuracy(quick=True)
+
+
+def test_pairs_that_leak_are_named_those_refused_counted_and_the_latest_row_counts(bench):
+    def row(model, method, **found):
+        bench["_rows"].append("leakage", {"model": model, "method": method, "users": 5, "items": 6, "commit": "c",
+                                          "hardware": "h", **found})
+
+    row("EASE", None, passed=["a", "b"], failed={})
+    row("EASE", "GAR", refused="no vectors")
+    row("MF", None, passed=["a", "b", "c"], failed={})
+    row("MF", "GAR", passed=["a"], failed={"b": "old words"})
+    assert "3 of 4 pairs were fitted, each more than a dozen times, and 2 pass all" in bench["_cold_tables"].leakage()
+    row("MF", "GAR", passed=["a", "b"], failed={"c": "moved"})
+    text = bench["_cold_tables"].leakage()
+    assert "Failed: MF with GAR (c: moved). At an earlier commit failed: MF with GAR (b: old words)." in text
+    assert "| EASE | 2 | – |" in text
+    assert "| MF | 3 | **c** |" in text
+    row("MF", "GAR", passed=["a", "b", "c"], failed={})
+    text = bench["_cold_tables"].leakage()
+    assert "and 3 pass all of their 2 to 3 checks; the other 1 are refused" in text
+    assert " Failed: " not in text
