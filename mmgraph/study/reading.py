@@ -97,8 +97,8 @@ def exchanged(split: Split, columns: Iterable[str], seed: int) -> Split:
     """The split with these columns of the item content as a control gets them: in the order of `permuted` features,
     for content can be read off an attribute too. Ids, interactions and fingerprint stay.
     """
-    content = split.data.item_content
-    order = pa.array(exchange(content.num_rows, seed, n_known=split.n_warm_items))
+    content = split.data.item_content  # has no rows in another process if it has no columns
+    order = pa.array(exchange(len(split.data.items), seed, n_known=split.n_warm_items))
     for name in columns:
         if name in content.column_names:
             at = content.column_names.index(name)

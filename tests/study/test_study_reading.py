@@ -1,5 +1,6 @@
 """The reading of test, fact by fact."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -171,3 +172,12 @@ def test_the_fingerprint_of_features_covers_every_value():
     text[5, 0] += 1e-4
     changed = fingerprints(replace(features, x={**features.x, "text": text}), split)
     assert (changed["text"] != first["text"], changed["image"]) == (True, first["image"])
+
+
+def test_a_control_of_data_without_columns_is_made_in_another_process_too():
+    """A table of pyarrow that has no columns has no rows after the way there."""
+    split = planted.split()
+    bare = replace(split, data=replace(split.data, item_content=split.data.item_content.select([])))
+    there = pickle.loads(pickle.dumps(bare))
+    assert there.data.item_content.num_rows == 0
+    assert reading.exchanged(there, (), 0).fingerprint == split.fingerprint
