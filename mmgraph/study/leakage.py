@@ -73,7 +73,7 @@ def check_leakage(fit: Fit, split: Split, features: Features | None = None, *, s
     "Nothing trained" means: every tensor of the state (that of a cold-start method included), the training losses, the
     selected epoch, and the scores of warm users and warm items (at most 1,000 users), bit for bit on CPU; validation
     scores to 1e-5, since the mean over other users rounds otherwise. Should two epochs tie but for that, the losses
-    count alone. Scores of cold items (for warm and cold users) and of cold users (at most 1,000) agree to 1e-4 of the
+    count alone. Scores of cold items (for warm and cold users) and of cold users (at most 1,000) agree to 1e-5 of the
     largest; those of cold items may move with cold items' content, and with it alone.
 
     Validation interactions may move the selected epoch, after which the training losses of the epochs that both fits

@@ -15,8 +15,7 @@ from mmgraph.data.vocabulary import Vocabulary
 from mmgraph.models.fitted import Fitted
 
 USERS = 1000  # whose scores are compared
-CLOSE = 1e-5  # relative, of validation scores
-ROUNDING = 1e-4  # of the largest score; sums of products whose terms cancel round by more than 1e-5 of what is left
+CLOSE = 1e-5  # relative, of what need not be bit-identical
 Scores = Literal["warm", "cold", "new"]
 NO_LOSS = {"epoch", "seconds", "valid"}
 
@@ -100,7 +99,7 @@ def moved_scores(one: Block, two: Block, what: str) -> list[str]:
     second = two.scores[torch.from_numpy(users[users >= 0])][:, torch.from_numpy(items[items >= 0])]
     finite = first[first.isfinite()].abs()
     largest = float(finite.max()) if len(finite) else 0.0
-    close = torch.isclose(first, second, rtol=ROUNDING, atol=ROUNDING * largest, equal_nan=True)
+    close = torch.isclose(first, second, rtol=CLOSE, atol=CLOSE * largest, equal_nan=True)
     return [] if close.all() else [f"{what} by up to {_gap(first, second)} of {largest:.3g}"]
 
 

@@ -330,8 +330,8 @@ def test_scores_are_compared_by_id():
     assert moved_scores(one, block([[1.0, 2.0], [3.0, 4.0]], users=(7, 8), items=(6, 5)), "cold")
     assert moved_scores(one, block([[4.0]], users=(8,), items=(6,)), "cold") == []
     assert moved_scores(one, block([[4.5]], users=(8,), items=(6,)), "cold") == ["cold by up to 0.5 of 4"]
-    assert moved_scores(one, one._replace(scores=one.scores * (1 + 2e-5)), "cold") == []
-    assert moved_scores(one, one._replace(scores=one.scores * (1 + 1e-3)), "cold")
+    assert moved_scores(one, one._replace(scores=one.scores * (1 + 1e-6)), "cold") == []
+    assert moved_scores(one, one._replace(scores=one.scores * (1 + 1e-4)), "cold")
 
 
 def test_an_infinite_score_does_not_make_all_others_alike():
